@@ -1,0 +1,372 @@
+"""Every evaluation as a row beside Optuna's tables: what front, show, report and export read, without Optuna.
+
+The tables are named ``nas_*``. `nas_version` holds the number of the layout; Optuna keeps its own elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from nas.architecture import Architecture
+from nas.errors import StudyError
+
+VERSION = 1
+"""Layout of the ``nas_*`` tables; a database with a higher number was written by a newer nas and is refused."""
+
+State = Literal["complete", "pruned", "failed"]
+
+_tables = sa.MetaData()
+version_table = sa.Table("nas_version", _tables, sa.Column("number", sa.Integer, primary_key=True))
+study_table = sa.Table(
+    "nas_study",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False, unique=True),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("exhausted", sa.Boolean, nullable=False, default=False),
+)
+evaluation_table = sa.Table(
+    "nas_evaluation",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
+    sa.Column("trial", sa.Integer, nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),
+    sa.Column("architecture", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("killed", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("val_accuracy", sa.Float),
+    sa.Column("curve", sa.Text, nullable=False),
+    sa.Column("stopped", sa.Text),
+    sa.Column("params", sa.BigInteger, nullable=False),
+    sa.Column("macs", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("device", sa.String(100), nullable=False),
+    sa.Column("threads", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(200), nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("study", "trial"),
+)
+claim_table = sa.Table(
+    "nas_claim",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
+    sa.Column("key", sa.String(64)),
+    sa.Column("trial", sa.Integer),
+    sa.Column("worker", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.UniqueConstraint("study", "key"),
+)
+worker_table = sa.Table(
+    "nas_worker",
+    _tables,
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
+    sa.Column("host", sa.String(200), nullable=False),
+    sa.Column("lock", sa.Text, nullable=False),
+    sa.Column("beat_at", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One evaluation.
+
+    Args:
+        trial: Optuna's trial number.
+        killed: ended from outside (worker killed, search interrupted), so it says nothing of the network.
+        reason: why it failed or was pruned; None for a complete one.
+        val_accuracy: the last reading, 0..1; None where none was taken.
+        curve: (epoch from 1, validation accuracy 0..1, training loss) of each reading.
+        cost: params or macs, as the study searches.
+        seconds: wall-clock seconds of the evaluation.
+        started_at, finished_at: UTC.
+        stopped: for a pruned one its rung, deficit, margin and the trial that dominates it; else None.
+    """
+
+    trial: int
+    key: str
+    architecture: Architecture
+    state: State
+    reason: str | None
+    val_accuracy: float | None
+    curve: tuple[tuple[int, float, float], ...]
+    params: int
+    macs: int
+    cost: int
+    seconds: float
+    seed: int
+    device: str
+    threads: int
+    worker: str
+    started_at: datetime
+    finished_at: datetime
+    killed: bool = False
+    stopped: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """What a study is (`identity`, compared on a resume) and how it was first run (`settings`, told, not compared)."""
+
+    id: int
+    name: str
+    identity: dict[str, Any]
+    settings: dict[str, Any]
+    exhausted: bool
+
+
+class Records:
+    """The ``nas_*`` tables of one database. Opening it reads nothing and makes nothing; `create` makes the tables.
+
+    Args:
+        url: SQLAlchemy URL, for instance ``sqlite:///study.db`` or ``postgresql+psycopg://host/name``.
+
+    Raises:
+        StudyError: here and in every method, where the database is out of reach, damaged, read-only or full.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.engine = sa.create_engine(self.url, **engine_options(self.url))
+        if self.url.get_backend_name() == "sqlite":
+            prepare_sqlite(self.engine)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read from; database errors become StudyError."""
+        with explained(self.url), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that holds the database's write lock (SQLite) from its start; committed at the end."""
+        with explained(self.url), self.engine.connect() as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            with connection.begin():
+                if sqlite:  # a read that turns into a write could find the lock taken and fail at once
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+
+    def create(self) -> None:
+        """Make the tables where they are missing, and check the layout's number where they are there."""
+        with explained(self.url):
+            _tables.create_all(self.engine)
+        with self.writing() as connection:
+            if connection.execute(sa.select(version_table.c.number)).first() is None:
+                connection.execute(version_table.insert().values(number=VERSION))
+        self.check_version()
+
+    def check_version(self) -> None:
+        """Refuse a database whose layout is newer than this program's."""
+        with self.reading() as connection:
+            number = connection.execute(sa.select(sa.func.max(version_table.c.number))).scalar()
+        if number is None or number > VERSION:
+            raise StudyError(f"{shown(self.url)} has records of layout {number}, this nas reads {VERSION}; update nas")
+
+    def add_study(self, name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyRecord:
+        """Keep what a new study is; a study of this name that is there already is returned as it stands."""
+        with self.writing() as connection:
+            there = connection.execute(sa.select(study_table.c.id).where(study_table.c.name == name)).first()
+            if there is None:
+                values = {"name": name, "identity": _dump(identity), "settings": _dump(settings), "exhausted": False}
+                connection.execute(study_table.insert().values(**values))
+        return self.study(name)
+
+    def studies(self) -> list[str]:
+        """Names of the studies in this database, sorted."""
+        with self.reading() as connection:
+            return sorted(connection.execute(sa.select(study_table.c.name)).scalars())
+
+    def study(self, name: str) -> StudyRecord:
+        """The study of this name.
+
+        Raises:
+            StudyError: there is none.
+        """
+        with self.reading() as connection:
+            found = connection.execute(sa.select(study_table).where(study_table.c.name == name)).mappings().first()
+        if found is None:
+            known = ", ".join(self.studies()) or "none"
+            raise StudyError(f"no study {name!r} in {shown(self.url)}: it holds {known}; start one with `nas search`")
+        return StudyRecord(
+            found["id"], name, json.loads(found["identity"]), json.loads(found["settings"]), found["exhausted"]
+        )
+
+    def rows(self, study: str) -> list[Row]:
+        """All evaluations of a study in the order of their trials."""
+        number = self.study(study).id
+        query = sa.select(evaluation_table).where(evaluation_table.c.study == number).order_by(evaluation_table.c.trial)
+        with self.reading() as connection:
+            return [_row(found) for found in connection.execute(query).mappings()]
+
+    def add(self, study: int, row: Row, connection: Connection | None = None) -> None:
+        """Write one evaluation, in the caller's transaction where a connection is given."""
+        if connection is None:
+            with self.writing() as own:
+                self.add(study, row, own)
+            return
+        connection.execute(evaluation_table.insert().values(study=study, **_values(row)))
+
+
+def parse_url(url: str) -> URL:
+    """A storage's URL, checked without connecting.
+
+    Raises:
+        StudyError: not a URL, or a database that is neither SQLite nor PostgreSQL. A password is never repeated.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise StudyError(
+            "--storage is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StudyError(
+            f"--storage {shown(parsed)}: {parsed.get_backend_name()} is not supported; use sqlite or postgresql"
+        )
+    return parsed
+
+
+def shown(url: URL | str) -> str:
+    """A storage's URL as it may be printed: a file's path for SQLite, no password elsewhere."""
+    parsed = make_url(url) if isinstance(url, str) else url
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or ":memory:"
+    return parsed.render_as_string(hide_password=True)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Options for `create_engine`, ours and Optuna's: waiting for a lock, and noticing dropped connections."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": 60}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def prepare_sqlite(engine: Engine) -> None:
+    """Commits that survive a killed process without a disk flush each (write-ahead log, synchronous NORMAL).
+
+    A power cut may lose the last trials, never damage the file: https://sqlite.org/pragma.html#pragma_synchronous.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    engine.dispose()  # connections made before this have the old settings
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn a database's errors into one line that names it and says what to do."""
+    try:
+        yield
+    except sa.exc.NoSuchModuleError as error:
+        raise StudyError(f"{shown(url)}: its driver is unknown; use postgresql+psycopg://") from error
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"{shown(url)}: the driver {error.name!r} is missing; pip install 'nas[postgresql]'"
+        ) from error
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DBAPIError as error:
+        raise StudyError(_explanation(url, str(error.orig))) from error
+
+
+def _explanation(url: URL, said: str) -> str:
+    said = " ".join(said.split())
+    where = shown(url)
+    low = said.lower()
+    if "not a database" in low or "malformed" in low:
+        return f"{where} is damaged ({said}); restore it from a copy, or start anew with another --study"
+    if "disk is full" in low or "disk full" in low or "disk i/o" in low:
+        return f"{where} cannot be written ({said}); free space on the disk and run the same command again"
+    if "readonly" in low or "read-only" in low:
+        return f"{where} cannot be written ({said}); allow writing there, or choose another --studies-dir"
+    if "no such table" in low or ("does not exist" in low and "relation" in low):
+        return f"{where} has no records of nas ({said}); was it made by another program?"
+    if "locked" in low:
+        return f"{where} was locked for a minute ({said}); on a network disk use PostgreSQL: --storage postgresql+psycopg://"
+    return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
+
+
+def check_sqlite(path: Path) -> None:
+    """Look a SQLite file over before it is written to.
+
+    Raises:
+        StudyError: it is damaged or cannot be read.
+    """
+    url = parse_url(f"sqlite:///{path}")
+    engine = sa.create_engine(url, **engine_options(url))
+    try:
+        with explained(url), engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    finally:
+        engine.dispose()
+    if said != "ok":
+        raise StudyError(f"{path} is damaged ({said}); restore it from a copy, or start anew with another --study")
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {
+        "trial": row.trial,
+        "key": row.key,
+        "architecture": _dump(row.architecture.to_json()),
+        "state": row.state,
+        "killed": row.killed,
+        "reason": row.reason,
+        "val_accuracy": row.val_accuracy,
+        "curve": _dump([list(point) for point in row.curve]),
+        "stopped": None if row.stopped is None else _dump(row.stopped),
+        "params": row.params,
+        "macs": row.macs,
+        "cost": row.cost,
+        "seconds": row.seconds,
+        "seed": row.seed,
+        "device": row.device,
+        "threads": row.threads,
+        "worker": row.worker,
+        "started_at": row.started_at.timestamp(),
+        "finished_at": row.finished_at.timestamp(),
+    }
+
+
+def _row(found: sa.RowMapping) -> Row:
+    given = {name: found[name] for name in Row.__dataclass_fields__}
+    given["architecture"] = Architecture.from_json(found["architecture"])
+    given["curve"] = _curve(json.loads(found["curve"]))
+    given["stopped"] = None if found["stopped"] is None else json.loads(found["stopped"])
+    for moment in ("started_at", "finished_at"):
+        given[moment] = datetime.fromtimestamp(found[moment], UTC)
+    return Row(**given)
+
+
+def _curve(points: Sequence[Sequence[float]]) -> tuple[tuple[int, float, float], ...]:
+    return tuple((int(epoch), float(accuracy), float(loss)) for epoch, accuracy, loss in points)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,89 @@
+"""Where a study lives on disk: `studies/<name>/` with its database, weights, report and export."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.errors import StudyError, choices
+
+_NAME = re.compile(r"[\w][\w .+-]{0,99}", re.UNICODE)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """The folder of one study. Making this object touches no disk.
+
+    Args:
+        studies_dir: the folder that holds all studies.
+        name: up to 100 letters, digits, spaces and ``_ . + -``, beginning with a letter or digit, so that it never
+            leaves `studies_dir`.
+
+    Raises:
+        StudyError: a name that could not be a folder of its own.
+    """
+
+    studies_dir: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name.endswith((" ", ".")):
+            raise StudyError(
+                f"study name {self.name[:120]!r}: allowed are up to 100 letters, digits, spaces and _ . + -, "
+                "beginning with a letter or digit; choose another --study"
+            )
+
+    @classmethod
+    def existing(cls, studies_dir: Path, name: str) -> StudyFolder:
+        """The folder of a study that has a database.
+
+        Raises:
+            StudyError: there is none; the nearest study's name and all names are said.
+        """
+        folder = cls(studies_dir, name)
+        if not folder.database.is_file():
+            known = sorted(p.parent.name for p in studies_dir.glob("*/study.db"))
+            if not known:
+                raise StudyError(f"no study {name!r}: {studies_dir} holds none; start one with `nas search`")
+            raise StudyError(choices("study", name, known) + f" (in {studies_dir})")
+        return folder
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.studies_dir / self.name
+
+    @property
+    def database(self) -> Path:
+        """SQLite file with Optuna's tables and ours."""
+        return self.path / "study.db"
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of `database`."""
+        return f"sqlite:///{self.database.absolute()}"
+
+    @property
+    def artifacts(self) -> Path:
+        """What optuna-dashboard shows as artifacts."""
+        return self.path / "artifacts"
+
+    @property
+    def workers(self) -> Path:
+        """One lock file for each worker that runs or ran."""
+        return self.path / "workers"
+
+    @property
+    def report(self) -> Path:
+        """The page that `nas report` writes."""
+        return self.path / "report.html"
+
+    @property
+    def export(self) -> Path:
+        """Where `nas export` writes by default."""
+        return self.path / "export"
+
+    def weights(self, key: str) -> Path:
+        """Averaged weights of the network with this key; there while it is on the front."""
+        return self.path / "weights" / f"{key}.safetensors"
