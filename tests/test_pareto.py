@@ -67,6 +67,7 @@ def test_hypervolume_edges():
     assert hypervolume([10], [0.1], **box) == 0, "chance is worth nothing"
     assert hypervolume([100, 5000], [1.0, 1.0], **box) == pytest.approx(0.5)
     assert hypervolume([10, 100], [0.55, 1.0], **box) == pytest.approx(0.5 + 0.25)
+    assert hypervolume([1, 100], [0.55, 1.0], **box) == pytest.approx(0.5 + 0.25)
 
 
 @pytest.mark.parametrize("cost_range", [(0, 10), (10, 10), (10, 1), (1, math.inf), (math.nan, 10)])
@@ -106,7 +107,7 @@ def test_knee_is_farthest_above_the_chord():
 
 def test_knee_ties_go_to_the_cheaper():
     assert knee([1, 10, 100, 1000], [0.0, 0.5, 0.8333333333333333, 1.0]) == 1
-    assert knee([1000, 100, 10, 1], [0.4, 0.3, 0.2, 0.1]) == 3, "on one line all tie, rounding or not"
+    assert knee([1000, 100, 10, 1], [4 / 17, 3 / 17, 2 / 17, 1 / 17]) == 3, "on one line all tie, but for rounding"
 
 
 def test_knee_of_a_front_that_sags_is_its_cheaper_end():
