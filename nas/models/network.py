@@ -8,39 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import Architecture, Conv, MaxPool
-from nas.errors import ArchitectureError
+from nas.counting import AUXILIARY_CHANNELS, AUXILIARY_HIDDEN, AUXILIARY_KERNEL, AUXILIARY_STRIDE
 from nas.models.inception import ConvRelu, InceptionModule
 
-AUXILIARY_CHANNELS = 128
-AUXILIARY_HIDDEN = 1024
 AUXILIARY_DROPOUT = 0.7
 
 
 class AuxiliaryHead(nn.Module):
     """A classifier on a map in the middle, for training only: (N, C, H, W) -> logits (N, classes).
 
-    Average pool 5x5 stride 3, 1x1 convolution with a bias to 128 + ReLU, linear to 1024 + ReLU, dropout 0.7, linear
-    (Szegedy et al. 2014, section 5). It has no batch norm, whatever the network has.
+    Average pool 5x5 stride 3, 1x1 convolution to 128 + ReLU, linear to 1024 + ReLU, dropout 0.7, linear (Szegedy et
+    al. 2014, section 5). Its convolution has batch norm or a bias where the modules' have.
 
     Args:
-        in_shape: (channels, height, width) of the map.
+        in_shape: (channels, height, width) of the map, each side at least 5: an Architecture has seen to that.
         classes: number of logits.
-
-    Raises:
-        ArchitectureError: the map is smaller than the 5x5 pool.
+        bias, norm_eps: as for InceptionModule.
     """
 
-    def __init__(self, in_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, in_shape: tuple[int, int, int], classes: int, *, bias: bool, norm_eps: float | None) -> None:
         super().__init__()
         channels, height, width = in_shape
-        if min(height, width) < 5:
-            raise ArchitectureError(
-                f"an auxiliary head pools 5x5 and needs a map of at least 5x5, got {height}x{width}: "
-                "move it to an earlier module or drop it"
-            )
-        pooled = ((height - 5) // 3 + 1) * ((width - 5) // 3 + 1)
-        self.pool = nn.AvgPool2d(5, stride=3)
-        self.reduce = ConvRelu(channels, AUXILIARY_CHANNELS, 1, bias=True, norm_eps=None)
+        kernel, stride = AUXILIARY_KERNEL, AUXILIARY_STRIDE
+        pooled = ((height - kernel) // stride + 1) * ((width - kernel) // stride + 1)
+        self.pool = nn.AvgPool2d(kernel, stride)
+        self.reduce = ConvRelu(channels, AUXILIARY_CHANNELS, 1, bias=bias, norm_eps=norm_eps)
         self.hidden = nn.Linear(AUXILIARY_CHANNELS * pooled, AUXILIARY_HIDDEN)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(AUXILIARY_DROPOUT)
@@ -63,7 +55,7 @@ class InceptionNetwork(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        eps = architecture.batch_norm_eps
+        eps, bias = architecture.batch_norm_eps, architecture.conv_bias
         norm_eps = eps if architecture.batch_norm else None
         shapes = architecture.module_inputs()
 
@@ -89,7 +81,7 @@ class InceptionNetwork(nn.Module):
                 self.stem.append(nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k))
 
         self.inception = nn.ModuleList(
-            InceptionModule(shape[0], widths, bias=architecture.conv_bias, norm_eps=norm_eps)
+            InceptionModule(shape[0], widths, bias=bias, norm_eps=norm_eps)
             for widths, shape in zip(architecture.modules, shapes, strict=False)
         )
         firsts = accumulate(len(stage) for stage in architecture.stages)  # number of each later stage's first module
@@ -98,7 +90,12 @@ class InceptionNetwork(nn.Module):
         )
         self.auxiliary = nn.ModuleDict(
             {
-                str(number): AuxiliaryHead(_written_by(architecture, number), architecture.classes)
+                str(number): AuxiliaryHead(
+                    _written_by(architecture, number),
+                    architecture.classes,
+                    bias=bias,
+                    norm_eps=norm_eps,
+                )
                 for number in architecture.auxiliary
             }
         )
@@ -123,9 +120,6 @@ def build(architecture: Architecture) -> InceptionNetwork:
     """The architecture as a module, in training mode, in channels_last memory format, initialised as PyTorch does.
 
     Random numbers come from torch's default generator: seed it before.
-
-    Raises:
-        ArchitectureError: an auxiliary head on a map under 5x5.
     """
     network: InceptionNetwork = InceptionNetwork(architecture).to(memory_format=torch.channels_last)
     return network
