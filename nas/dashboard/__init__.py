@@ -1,0 +1,1 @@
+"""optuna-dashboard on a study, read-only, for one person on this machine."""

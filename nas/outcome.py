@@ -1,0 +1,186 @@
+"""What a study found, from its records: the front, the knee, the best, and how one network of it is named."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas import pareto
+from nas.architecture import Architecture, Rule, first_fall
+from nas.errors import StudyError, choices
+from nas.records import Records, Row, State
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
+_SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study as it stands; while it runs, a later one may hold more.
+
+    Args:
+        study: its name.
+        identity: what the study is, as its records keep it.
+        settings: how it was run, as its records keep it.
+        rows: every evaluation in the order of trials.
+        front: the non-dominated complete rows, smallest cost first; empty before the first complete trial.
+    """
+
+    study: str
+    identity: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    front: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, records: Records, study: str) -> Outcome:
+        """Read a study's records.
+
+        Raises:
+            StudyError: there is no such study, or its database is out of reach.
+        """
+        record = records.study(study)
+        rows = tuple(records.rows(study))
+        complete = [row for row in rows if row.state == "complete"]
+        front = tuple(complete[i] for i in pareto.front(*_axes(complete))) if complete else ()
+        return cls(study, record.identity, record.settings, rows, front)
+
+    def count(self, state: State) -> int:
+        """Number of evaluations that ended so."""
+        return Counter(row.state for row in self.rows)[state]
+
+    @property
+    def headline(self) -> str:
+        """One line for a person: the study and how its trials ended."""
+        ends = ", ".join(f"{self.count(state)} {state}" for state in ("complete", "pruned", "failed"))
+        return f"Study {self.study}: {ends}; {len(self.front)} on the front."
+
+    @property
+    def rule(self) -> Rule:
+        """The growth rule that every network of the study keeps."""
+        rule: Rule = self.settings["rule"]
+        return rule
+
+    @property
+    def hypervolume(self) -> float:
+        """Part of the space's box that the front dominates, 0..1; see `pareto.hypervolume`."""
+        low, high = self.settings["cost_range"]
+        return pareto.hypervolume(*_axes(self.front), cost_range=(low, high), classes=len(self.settings["classes"]))
+
+    @property
+    def epochs_used(self) -> int:
+        """Epochs trained by complete and pruned trials."""
+        return sum(row.curve[-1][0] for row in self.rows if row.state != "failed" and row.curve)
+
+    @property
+    def epochs_unpruned(self) -> int:
+        """Epochs that the same trials would have taken without a pruner."""
+        return int(self.settings["epochs"]) * sum(row.state != "failed" for row in self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds from the first trial's start to the last one's end, pauses included; 0 of nothing."""
+        if not self.rows:
+            return 0.0
+        first, last = min(row.started_at for row in self.rows), max(row.finished_at for row in self.rows)
+        return (last - first).total_seconds()
+
+    @property
+    def best(self) -> Row | None:
+        """Highest validation accuracy, ties to the cheaper; None where the front is empty."""
+        return self.front[pareto.best(*_axes(self.front))] if self.front else None
+
+    @property
+    def knee(self) -> Row | None:
+        """Farthest above the chord between the front's ends; None where the front is empty."""
+        return self.front[pareto.knee(*_axes(self.front))] if self.front else None
+
+    def trial(self, number: int) -> Row:
+        """The evaluation of one trial.
+
+        Raises:
+            StudyError: the study has no finished trial of this number.
+        """
+        found = next((row for row in self.rows if row.trial == number), None)
+        if found is None:
+            there = f"0 to {self.rows[-1].trial}" if self.rows else "none yet"
+            raise StudyError(f"study {self.study!r} has no finished trial {number}; finished are {there}")
+        return found
+
+    def pick(self, text: str) -> Row:
+        """The complete network that `text` names: ``best``, ``knee``, ``trial:N``, or ``under:P``.
+
+        ``under:P`` is the best with at most P of the study's cost; P may end in k or M (``under:500k``).
+
+        Raises:
+            StudyError: another word, a trial that did not complete, or nothing that small.
+        """
+        word, _, argument = text.partition(":")
+        if word == "trial" and argument.isdecimal():
+            row = self.trial(int(argument))
+            if row.state != "complete":
+                raise StudyError(f"trial {row.trial} is {row.state} and has no final network; pick one of `nas front`")
+            return row
+        if word not in ("best", "knee", "under") or (word == "under") != bool(argument):
+            raise StudyError(choices("pick", text, ("best", "knee", "trial:N", "under:500k")))
+        if self.best is None or self.knee is None:
+            raise StudyError(f"study {self.study!r} has no complete trial to pick from yet; run `nas search` longer")
+        if word == "under":
+            limit = count_of(argument)
+            index = pareto.under(*_axes(self.front), limit)
+            if index is None:
+                raise StudyError(
+                    f"no network of study {self.study!r} costs at most {limit:,}; its smallest complete one "
+                    f"(trial {self.front[0].trial}) costs {self.front[0].cost:,}"
+                )
+            return self.front[index]
+        return self.best if word == "best" else self.knee
+
+
+def count_of(text: str) -> int:
+    """A whole number that a person wrote: ``200000``, ``200k``, ``1.5M``, ``200_000``.
+
+    Raises:
+        StudyError: anything else, or less than 1.
+    """
+    found = _NUMBER.fullmatch(text.strip().replace("_", "").replace(",", ""))
+    value = float(found[1]) * _SCALES[found[2].lower()] if found else 0.0
+    if value < 1 or value != int(value):
+        raise StudyError(f"{text!r} is not a count; write a whole number of at least 1, such as 200000, 200k or 1.5M")
+    return int(value)
+
+
+def _axes(rows: Sequence[Row]) -> tuple[list[int], list[float]]:
+    # A complete row always has a reading; records of another program might not, and NaN is refused by pareto.
+    accuracies = [float("nan") if row.val_accuracy is None else row.val_accuracy for row in rows]
+    return [row.cost for row in rows], accuracies
+
+
+MODULE_COLUMNS = ("module", "input", "1x1", "reduce 3x3", "3x3", "reduce 5x5", "5x5", "pool", "out", "share")
+
+
+def modules_table(architecture: Architecture) -> list[list[str]]:
+    """One line a module under `MODULE_COLUMNS`; modules count from 1, input is channels x height x width."""
+    return [
+        [
+            str(number),
+            "x".join(map(str, shape)),
+            *(str(width) for width in (m.out_1x1, m.reduce_3x3, m.out_3x3, m.reduce_5x5, m.out_5x5, m.out_pool)),
+            str(m.out_channels(shape[0])),
+            f"{float(share):.3f}",
+        ]
+        for number, (m, shape, share) in enumerate(
+            zip(architecture.modules, architecture.module_inputs(), architecture.shares, strict=False), start=1
+        )
+    ]
+
+
+def rule_verdict(architecture: Architecture, rule: Rule) -> str:
+    """One line: whether the growth rule that the study asks for holds, and at which module not."""
+    if rule == "off":
+        return "Rule off: the shares may fall."
+    fall = first_fall(architecture, rule)
+    return f"Rule {rule}: " + ("holds." if fall is None else f"broken, the share falls at module {fall + 1}.")
