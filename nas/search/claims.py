@@ -1,0 +1,129 @@
+"""Places and networks, claimed in the database so that a study of N trials has exactly N and no network twice.
+
+A claim is a row: first a place (so many are held or done, never more than the total), then, when the sampler has
+proposed, a network's key, unique within the study. Both are refused by the database itself, not by looking first.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from nas.records import Records, Row, claim_table, evaluation_table, study_table, worker_table
+
+FAILURES = 10
+"""So many failures in a row end a search: by then it is the set-up, not the networks."""
+
+
+class Claims:
+    """The claims of one worker in one study.
+
+    Args:
+        records: the study's records.
+        study: its number there.
+        worker: this worker's id.
+    """
+
+    def __init__(self, records: Records, study: int, worker: str) -> None:
+        self._records = records
+        self._study = study
+        self._worker = worker
+        self._mine = claim_table.c.study == study
+
+    def place(self, total: int) -> int | Literal["wait", "done"]:
+        """Claim one of `total` places.
+
+        Returns:
+            the claim's number; ``wait`` where the last places are held by trials that may still fail; ``done`` where
+            `total` trials have ended.
+        """
+        with self._records.writing() as connection:
+            # On PostgreSQL this row is the lock that SQLite's BEGIN IMMEDIATE is: counting and claiming are one.
+            connection.execute(sa.select(study_table.c.id).where(study_table.c.id == self._study).with_for_update())
+            counted = sa.select(claim_table.c.state, sa.func.count()).where(self._mine).group_by(claim_table.c.state)
+            states = {state: int(number) for state, number in connection.execute(counted)}
+            done, held = states.get("done", 0), states.get("held", 0)
+            if done >= total:
+                return "done"
+            if done + held >= total:
+                return "wait"
+            row = claim_table.insert().values(study=self._study, worker=self._worker, state="held")
+            return int(connection.execute(row.returning(claim_table.c.id)).scalar_one())
+
+    def network(self, claim: int, trial: int, key: str) -> bool:
+        """Claim the network for the trial; False where the study has it already."""
+        try:
+            with self._records.writing() as connection:
+                row = claim_table.update().where(claim_table.c.id == claim)
+                connection.execute(row.values(trial=trial, key=key))
+        except IntegrityError:
+            return False
+        return True
+
+    def finish(self, claim: int, row: Row, *, again: bool = False) -> None:
+        """Write the evaluation and settle its claim in one transaction.
+
+        A complete or pruned network keeps its place; a failed one gives the place back and keeps its key, since it
+        would fail again; one that may be tried `again` gives both back.
+        """
+        with self._records.writing() as connection:
+            self._records.add(self._study, row, connection)
+            mine = claim_table.c.id == claim
+            if again:
+                connection.execute(claim_table.delete().where(mine))
+            else:
+                state = "failed" if row.state == "failed" else "done"
+                connection.execute(claim_table.update().where(mine).values(state=state))
+
+    def give_back(self, claim: int) -> None:
+        """Forget a claim that came to nothing."""
+        with self._records.writing() as connection:
+            connection.execute(claim_table.delete().where(claim_table.c.id == claim))
+
+    def exhausted(self) -> bool:
+        """Whether a worker has found that the space has no new network."""
+        with self._records.reading() as connection:
+            query = sa.select(study_table.c.exhausted).where(study_table.c.id == self._study)
+            return bool(connection.execute(query).scalar_one())
+
+    def set_exhausted(self) -> None:
+        """Tell all workers that the space has no new network."""
+        with self._records.writing() as connection:
+            connection.execute(study_table.update().where(study_table.c.id == self._study).values(exhausted=True))
+
+    def failures_in_a_row(self, since: float) -> list[str]:
+        """Reasons of the last evaluations, newest first, for as long as they failed by themselves, at most `FAILURES`.
+
+        Only those that finished after `since` (seconds since 1970) count, so that a search can be started again.
+        """
+        with self._records.reading() as connection:
+            of_study = sa.and_(evaluation_table.c.study == self._study, evaluation_table.c.finished_at > since)
+            query = (
+                sa.select(evaluation_table.c.state, evaluation_table.c.reason)
+                .where(of_study, evaluation_table.c.killed.is_(False))
+                .order_by(evaluation_table.c.finished_at.desc())
+                .limit(FAILURES)
+            )
+            reasons: list[str] = []
+            for state, reason in connection.execute(query):
+                if state != "failed":
+                    break
+                reasons.append(str(reason))
+            return reasons
+
+    def owners(self) -> tuple[dict[int, str], set[str]]:
+        """(trial -> the worker that claimed it, workers that hold a place and have not named their trial yet)."""
+        with self._records.reading() as connection:
+            claims = sa.select(claim_table.c.trial, claim_table.c.worker, claim_table.c.state).where(self._mine)
+            found = list(connection.execute(claims))
+        owners = {int(trial): str(worker) for trial, worker, _ in found if trial is not None}
+        return owners, {str(worker) for trial, worker, state in found if trial is None and state == "held"}
+
+    def bury(self, worker: str) -> None:
+        """Give back what a dead worker held and forget the worker."""
+        with self._records.writing() as connection:
+            held = sa.and_(claim_table.c.worker == worker, claim_table.c.state == "held")
+            connection.execute(claim_table.delete().where(held))
+            connection.execute(worker_table.delete().where(worker_table.c.id == worker))

@@ -1,0 +1,222 @@
+"""Starts the workers of this machine, shows what they do, and settles what they leave.
+
+The launcher imports no torch: each worker does, at the same time, while the first one makes the study.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO, Any
+
+from nas.errors import StudyError
+from nas.records import parse_url, shown
+from nas.search.display import Display
+from nas.search.options import SearchOptions
+from nas.search.recovery import recover
+from nas.search.study import open_study
+
+DEATHS = 10
+"""So many workers killed without a trial ended in between end the search: the machine does not let them live."""
+
+
+def launch(options: SearchOptions) -> int:
+    """Run a search to its end on this machine.
+
+    Returns:
+        0 where it ended well; 130 where it was interrupted, with its running trials marked.
+
+    Raises:
+        NasError: what the user can mend; running trials are marked first.
+    """
+    space = options.check()
+    folder = options.folder(space)
+    url = options.storage or folder.url
+    parse_url(url)
+    with Display(options.trials, space.recipe.epochs, options.workers) as display:
+        crew = _Crew(options, folder.workers, display)
+        try:
+            code = crew.run()
+        finally:
+            crew.kill()
+            if display.study_ready:
+                recover(open_study(url, folder.name))
+        display.end(folder.name, shown(parse_url(url)))
+    return code
+
+
+class _Crew:
+    """The worker processes of one launcher."""
+
+    def __init__(self, options: SearchOptions, logs: Path, display: Display) -> None:
+        command = options.command
+        if options.storage:
+            command = command.replace(options.storage, shown(options.storage))
+        self._options = replace(options, command=command)
+        self._logs = logs
+        self._display = display
+        self._deadline = None if options.timeout is None else time.time() + options.timeout
+        self._events: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._waiting: set[int] = set()
+        self._deaths = 0
+        self._over: set[int] = set()
+        self._errors: list[str] = []
+        self._stopping = 0
+
+    def run(self) -> int:
+        """Start all, follow their events until the last one has ended."""
+        before = {name: signal.signal(name, self._signalled) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            for number in range(self._options.workers):
+                self._start(number)
+            self._go(0)
+            while self._processes:
+                try:
+                    number, event = self._events.get(timeout=0.25)
+                except Empty:
+                    self._display.refresh()
+                    continue
+                if number < 0:
+                    self._stop()
+                elif event is None:
+                    self._ended(number)
+                else:
+                    self._happened(number, event)
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+        if self._errors:
+            raise StudyError(self._errors[0])
+        return 130 if self._stopping else 0
+
+    def kill(self) -> None:
+        """End whatever still runs, at once."""
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def _start(self, number: int) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = str(max(1, cores // self._options.workers))
+        # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nas.search.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            )
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        self._processes[number] = process
+        self._waiting.add(number)
+        order = {
+            "options": asdict(self._options),
+            "number": number,
+            "workers": self._options.workers,
+            "deadline": self._deadline,
+        }
+        self._say(number, json.dumps(order))
+        said: list[str] = []
+        words = threading.Thread(target=_collect, args=(process.stderr, said), daemon=True)
+        words.start()
+        threading.Thread(target=self._listen, args=(number, process, words, said), daemon=True).start()
+
+    def _listen(self, number: int, process: subprocess.Popen[str], words: threading.Thread, said: list[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._events.put((number, json.loads(line)))
+        process.wait()
+        words.join()
+        if process.returncode > 0 and said:
+            self._events.put((number, {"event": "words", "lines": said}))
+        self._events.put((number, None))
+
+    def _say(self, number: int, line: str) -> None:
+        pipe = self._processes[number].stdin
+        assert pipe is not None
+        try:
+            pipe.write(line + "\n")
+            pipe.flush()
+        except (BrokenPipeError, ValueError):
+            pass  # it has ended, and says so by the end of its output
+
+    def _go(self, number: int) -> None:
+        if number in self._waiting:
+            self._waiting.discard(number)
+            self._say(number, "go")
+
+    def _signalled(self, *_: object) -> None:
+        self._events.put((-1, None))
+
+    def _stop(self) -> None:
+        """Once: each worker ends its trial and itself. Twice: killed, and `recover` marks what they held."""
+        self._stopping += 1
+        if self._stopping == 1:
+            self._display.say("stopping: running trials are marked and can be taken up again; Ctrl-C again kills")
+        self._ask_to_end()
+        if self._stopping > 1:
+            for process in self._processes.values():
+                process.kill()
+
+    def _ask_to_end(self) -> None:
+        for process in self._processes.values():
+            if process.stdin is not None and not process.stdin.closed:
+                try:
+                    process.stdin.close()
+                except BrokenPipeError:
+                    pass
+
+    def _happened(self, number: int, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "error":
+            self._fail(event["message"])
+            return
+        if kind == "words":
+            self._fail("a worker broke down, which is a fault of nas:\n" + "".join(event["lines"][-40:]))
+            return
+        if kind == "ready":
+            for other in sorted(self._waiting):
+                self._go(other)
+        elif kind == "over":
+            self._over.add(number)
+        elif kind == "end":
+            self._deaths = 0
+        self._display.happened(number, event)
+
+    def _fail(self, message: str) -> None:
+        self._errors.append(message)
+        self._ask_to_end()
+
+    def _ended(self, number: int) -> None:
+        process = self._processes.pop(number)
+        self._waiting.discard(number)
+        self._display.gone(number)
+        if number in self._over or self._errors or self._stopping:
+            return
+        self._deaths += 1
+        if self._deaths >= DEATHS:
+            self._fail(f"{DEATHS} workers were killed with no trial ended in between (exit code {process.returncode})")
+            return
+        self._display.say(f"worker {number + 1} was killed (exit code {process.returncode}); another takes its place")
+        self._start(number)
+        self._go(number)
+
+
+def _collect(pipe: IO[str] | None, lines: list[str]) -> None:
+    """Keep the last words of a worker, for a breakdown."""
+    for line in pipe or ():
+        lines.append(line)
+        del lines[:-200]

@@ -1,0 +1,113 @@
+"""What a search is asked to do: the command line's options as data, handed to each worker as JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.architecture import RULES
+from nas.errors import StudyError, choices
+from nas.space import Space, load_space
+from nas.study_folder import StudyFolder
+
+COSTS = ("params", "macs")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Everything `nas search` can be told. None means: as the space, or the study on a resume, says.
+
+    Args:
+        space: name of a space that ships, or the path of a TOML file.
+        dataset: ``digits``, ``cifar10``, ``folder:PATH``; None is the space's own.
+        trials: the study ends with exactly this many trials complete or pruned, at least 1.
+        timeout: seconds after which no trial is begun; None never.
+        study: the study's name; None is the space's name.
+        storage: SQLAlchemy URL; None is SQLite in the study's folder.
+        workers: processes on this machine, at least 1; the cores are divided among them.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: of proposals, audits and trainings.
+        split_seed: of the validation part; the test part depends on no seed.
+        train_limit: train on a stratified subset of so many images.
+        skip_broken: leave out image files that cannot be read, and count them.
+        command: the shell command, without passwords, for the record.
+    """
+
+    space: str = "digits"
+    dataset: str | None = None
+    trials: int = 100
+    timeout: float | None = None
+    study: str | None = None
+    studies_dir: str = "studies"
+    storage: str | None = None
+    sampler: str = "tpe"
+    pruner: str = "conformal"
+    epochs: int | None = None
+    batch: int | None = None
+    rule: str | None = None
+    cost: str | None = None
+    min_params: int | None = None
+    max_params: int | None = None
+    min_macs: int | None = None
+    max_macs: int | None = None
+    workers: int = 1
+    device: str = "auto"
+    seed: int = 0
+    split_seed: int = 0
+    train_limit: int | None = None
+    skip_broken: bool = False
+    command: str = ""
+
+    def check(self) -> Space:
+        """Look over all that needs neither images nor a database; the space as these options narrow it.
+
+        Raises:
+            NasError: a value is out of range, a name unknown, or the budget leaves no network.
+        """
+        from nas.search.pruners import PRUNERS
+        from nas.search.samplers import SAMPLERS
+
+        for name, value in (
+            ("--trials", self.trials),
+            ("--workers", self.workers),
+            ("--epochs", self.epochs),
+            ("--batch", self.batch),
+            ("--train-limit", self.train_limit),
+        ):
+            if value is not None and value < 1:
+                raise StudyError(f"{name} {value}: it must be a whole number of at least 1")
+        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
+            raise StudyError(f"--timeout {self.timeout}: it must be seconds above 0")
+        if self.batch == 1:
+            raise StudyError("--batch 1: batch norm needs at least 2 images a batch")
+        for name, number in (("--seed", self.seed), ("--split-seed", self.split_seed)):
+            if not 0 <= number < 2**32:
+                raise StudyError(f"{name} {number}: it must be in 0..{2**32 - 1}")
+        for what, given, allowed in (
+            ("--sampler", self.sampler, tuple(SAMPLERS)),
+            ("--pruner", self.pruner, tuple(PRUNERS)),
+            ("--rule", self.rule, RULES),
+            ("--cost", self.cost, COSTS),
+        ):
+            if given is not None and given not in allowed:
+                raise StudyError(choices(what, given, allowed))
+        if self.device.split(":")[0] not in DEVICES or not (self.device in DEVICES or self.device[5:].isdigit()):
+            raise StudyError(choices("--device", self.device, (*DEVICES, "cuda:N")))
+        space = load_space(self.space).narrowed(
+            rule=self.rule,
+            cost=self.cost,
+            min_params=self.min_params,
+            max_params=self.max_params,
+            min_macs=self.min_macs,
+            max_macs=self.max_macs,
+            epochs=self.epochs,
+            batch=self.batch,
+        )
+        self.folder(space)
+        return space
+
+    def folder(self, space: Space) -> StudyFolder:
+        """The study's folder: named by `study`, else by the space."""
+        return StudyFolder(Path(self.studies_dir), self.study or space.name)

@@ -1,0 +1,139 @@
+"""What a worker needs before its first trial: device, images, the space fitted to them, and the study."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.data import Dataset, load_dataset
+from nas.search.options import SearchOptions
+from nas.search.recovery import recover
+from nas.search.study import OpenStudy, create_study
+from nas.space import Space
+from nas.study_folder import StudyFolder
+from nas.training import TRAINING_VERSION, pick_device
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that stays the same over a worker's trials."""
+
+    dataset: Dataset
+    space: Space
+    device: torch.device
+    threads: int
+    folder: StudyFolder
+    opened: OpenStudy
+
+    @property
+    def device_name(self) -> str:
+        """``cpu``, or the GPU's name."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a launcher shows: one line about the images and the space, and what the study holds already."""
+        rows = self.opened.records.rows(self.folder.name)
+        low, high = self.space.cost_range
+        data = self.dataset
+        skipped = f", {data.skipped} broken ones left out" if data.skipped else ""
+        return {
+            "words": (
+                f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
+                f"{len(data.validation.labels):,} to validate, {data.test_size:,} sealed for the test{skipped}. "
+                f"Space {self.space.name}, rule {self.space.rule}: {low:,} to {high:,} {self.space.cost}; "
+                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker."
+            ),
+            "states": Counter(row.state for row in rows),
+            "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
+        }
+
+
+def set_up(options: SearchOptions, number: int, workers: int) -> Setup:
+    """Load the images and open or make the study; a mistake leaves no study behind.
+
+    Args:
+        options: what the search was asked to do.
+        number: this worker's place among those of its launcher, from 0.
+        workers: how many the launcher started.
+
+    Raises:
+        NasError: the device, the images, the budget or the database do not serve.
+    """
+    space = options.check()
+    device = pick_device(options.device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", number % torch.cuda.device_count())
+    dataset = load_dataset(
+        options.dataset or space.dataset,
+        input_shape=space.input_shape,
+        split_seed=options.split_seed,
+        train_limit=options.train_limit,
+        skip_broken=options.skip_broken,
+        cache=Path(options.studies_dir) / ".cache",
+    )
+    space = space.with_classes(len(dataset.classes))
+    folder = options.folder(space)
+    opened = create_study(
+        options.storage or folder.url,
+        folder.name,
+        _identity(options, space, dataset),
+        _settings(options, space, dataset),
+    )
+    recover(opened)
+    return Setup(dataset.to(device), space, device, torch.get_num_threads(), folder, opened)
+
+
+def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
+    """What a study is: networks, images, split and training. A resume that differs in any of it is refused."""
+    return {
+        "space": space.identity(),
+        "data": {"name": dataset.name, "images": dataset.digest, "split": dataset.split_digest},
+        "split_seed": options.split_seed,
+        "train_limit": options.train_limit,
+        "seed": options.seed,
+        "training_version": TRAINING_VERSION,
+    }
+
+
+def _settings(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
+    """How a study was first run: what a report tells and an export needs."""
+    return {
+        "dataset": dataset.spec,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "train_images": len(dataset.train.labels),
+        "validation_images": len(dataset.validation.labels),
+        "test_images": dataset.test_size,
+        "skipped_images": dataset.skipped,
+        "split_seed": options.split_seed,
+        "train_limit": options.train_limit,
+        "skip_broken": options.skip_broken,
+        "seed": options.seed,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "epochs": space.recipe.epochs,
+        "cost": space.cost,
+        "cost_range": list(space.cost_range),
+        "rule": space.rule,
+        "space": space.name,
+        "space_toml": space.toml,
+        "command": options.command,
+        "workers": options.workers,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": f"{platform.machine()} {platform.processor()}".strip(),
+        "versions": {
+            "nas": version("nas"),
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in ("torch", "optuna", "numpy")},
+        },
+    }

@@ -1,0 +1,138 @@
+"""A study in its database: Optuna's side and the records', made together, and what it is compared on a resume."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
+
+from nas.errors import StudyError
+from nas.records import (
+    Records,
+    StudyRecord,
+    check_sqlite,
+    engine_options,
+    explained,
+    parse_url,
+    prepare_sqlite,
+    shown,
+)
+
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStudy:
+    """A study as both sides of its database know it."""
+
+    study: optuna.Study
+    storage: BaseStorage
+    records: Records
+    record: StudyRecord
+
+    def set_attr(self, trial: int, name: str, value: Any) -> None:
+        """Set a user attribute of a trial by its number; UpdateFinishedTrialError where it has ended."""
+        number = self.storage.get_study_id_from_name(self.study.study_name)
+        self.storage.set_trial_user_attr(
+            self.storage.get_trial_id_from_study_id_trial_number(number, trial), name, value
+        )
+
+
+def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> OpenStudy:
+    """Open the study of this name, or make it where there is none.
+
+    Args:
+        url: SQLAlchemy URL; a SQLite file's folder is made where missing.
+        name: the study's name in the database.
+        identity: what the study is (JSON data): a study that is there already must be the same.
+        settings: how it was first run; kept when it is made, not compared.
+
+    Raises:
+        StudyError: the database is out of reach or damaged; the study was made from another identity (the first
+            difference is named, both values); the file is Optuna's but not ours.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        path = Path(parsed.database)
+        if path.exists():
+            check_sqlite(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(
+                f"{path.parent} cannot be made ({error.strerror}); choose another --studies-dir"
+            ) from error
+    records = Records(url)
+    records.create()
+    storage = _storage(url)
+    record = records.add_study(name, identity, settings)
+    _compare(name, record.identity, identity)
+    with explained(parsed):
+        if name not in optuna.get_all_study_names(storage):
+            try:
+                study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
+                study.set_metric_names(["val_accuracy", str(identity["space"]["cost"])])
+            except optuna.exceptions.DuplicatedStudyError:
+                pass  # another worker was first
+        study = optuna.load_study(study_name=name, storage=storage)
+    if tuple(study.directions) != DIRECTIONS:
+        raise StudyError(f"study {name!r} in {shown(parsed)} is not one of nas: choose another --study")
+    return OpenStudy(study, storage, records, record)
+
+
+def open_study(url: str, name: str) -> OpenStudy:
+    """Open a study that is there.
+
+    Raises:
+        StudyError: it is not there, or the database is out of reach or damaged.
+    """
+    parsed = parse_url(url)
+    records = Records(url)
+    records.check_version()
+    record = records.study(name)
+    storage = _storage(url)
+    with explained(parsed):
+        study = optuna.load_study(study_name=name, storage=storage)
+    return OpenStudy(study, storage, records, record)
+
+
+def _storage(url: str) -> BaseStorage:
+    parsed = parse_url(url)
+    with explained(parsed), warnings.catch_warnings():
+        # Optuna tells that its tables may change between versions; ours are checked by number.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = RDBStorage(url, engine_kwargs=engine_options(parsed))
+        if parsed.get_backend_name() == "sqlite":
+            # Readers and one writer at once; kept in the file, so it is set once by whoever comes first.
+            with storage.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            prepare_sqlite(storage.engine)
+    return optuna.storages.get_storage(storage)
+
+
+def _compare(name: str, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    before, now = dict(_flat(made)), dict(_flat(asked))
+    for path in sorted(before.keys() | now.keys()):
+        if before.get(path) != now.get(path):
+            raise StudyError(
+                f"study {name!r} was made with {path} = {before.get(path)!r}, this command says {now.get(path)!r}: "
+                "repeat the first command's options to go on, or give --study another name"
+            )
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested JSON with dotted names, so that the first difference can be named."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{number}]")
+    else:
+        yield path, value

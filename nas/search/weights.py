@@ -1,0 +1,56 @@
+"""A network's own averaged weights, kept for as long as it is on the front: what `nas export` takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
+from nas.pareto import front
+from nas.records import Row
+from nas.search.study import OpenStudy
+from nas.study_folder import StudyFolder
+
+
+class FrontWeights:
+    """The `weights` folder of one study.
+
+    Args:
+        folder: the study's folder.
+        opened: the study.
+    """
+
+    def __init__(self, folder: StudyFolder, opened: OpenStudy) -> None:
+        self._folder = folder
+        self._records = opened.records
+        self._number = opened.record.id
+
+    def keep(self, row: Row, weights: Mapping[str, Tensor]) -> None:
+        """Write the weights of a network that is about to be recorded, if it is on the front; whole or not at all."""
+        if row.key not in _front([*self._records.complete(self._number), (row.key, row.cost, row.val_accuracy or 0.0)]):
+            return
+        path = self._folder.weights(row.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def drop_beaten(self) -> None:
+        """Remove the weights of networks that are recorded and no longer on the front.
+
+        A network without a row is another worker's that is about to write one, and stays.
+        """
+        complete = self._records.complete(self._number)
+        on_front = _front(complete)
+        for key in {key for key, _, _ in complete} - on_front:
+            self._folder.weights(key).unlink(missing_ok=True)
+
+
+def _front(complete: list[tuple[str, int, float]]) -> set[str]:
+    on_front = front([cost for _, cost, _ in complete], [accuracy for _, _, accuracy in complete])
+    return {complete[index][0] for index in on_front}
