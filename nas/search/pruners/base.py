@@ -44,6 +44,17 @@ class FrontPruner(BasePruner):
     contract tests run over that dictionary.
     """
 
+    @classmethod
+    def for_search(cls, *, seed: int, last_step: int, validation_images: int) -> FrontPruner:
+        """The rule as `nas search` sets it up; a rule that can use what a search knows overrides this.
+
+        Args:
+            seed: the study's.
+            last_step: epochs of a whole training.
+            validation_images: how many images each reading is taken on.
+        """
+        return cls()
+
     @abc.abstractmethod
     def explain(self, study: Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial by its last reported value. Reads the study, changes nothing, keeps nothing.

@@ -95,6 +95,11 @@ class ConformalPruner(FrontPruner):
         self._floor = max(FLOOR, image) * scale
         self._slack = SLACK * scale
 
+    @classmethod
+    def for_search(cls, *, seed: int, last_step: int, validation_images: int) -> ConformalPruner:
+        """The rule with what a search knows: see `FrontPruner.for_search`."""
+        return cls(seed=seed, last_step=last_step, validation_images=validation_images)
+
     def explain(self, study: Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial by its last reported value; see the class.
 
@@ -188,4 +193,5 @@ def _dominator(curves: Curves, column: int) -> int:
     values = curves.values[:, column]
     peers = np.flatnonzero((curves.costs <= curves.costs[curves.row]) & ~np.isnan(values))
     best = peers[values[peers] == values[peers].max()]
-    return min((float(curves.costs[row]), curves.keys[row], curves.numbers[row]) for row in best)[2]
+    chosen: tuple[float, str, int] = min((curves.costs[row], curves.keys[row], curves.numbers[row]) for row in best)
+    return chosen[2]

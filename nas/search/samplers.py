@@ -1,0 +1,120 @@
+"""What proposes the next network: Optuna's samplers, and a wrapper that lets them propose only new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.errors import NasError
+
+DRAWS = 200
+"""So many proposals in a row that were all seen before, and the space counts as exhausted."""
+
+# A model that has settled on one network proposes it for ever; from here on every other draw is uniform.
+SETTLED = 100
+
+
+class SpaceExhausted(NasError):  # noqa: N818  (an end of the search, not a fault of the program)
+    """Nothing new was found in `DRAWS` draws; the search ends well."""
+
+
+def tpe(seed: int) -> BaseSampler:
+    """Tree-structured Parzen estimator over all parameters at once; trials still running elsewhere count as bad."""
+    return TPESampler(multivariate=True, constant_liar=True, seed=seed)
+
+
+def nsga2(seed: int) -> BaseSampler:
+    """NSGA-II with a population of 16: Optuna's 50 would leave a search of 200 trials four generations."""
+    return NSGAIISampler(population_size=16, seed=seed)
+
+
+def random(seed: int) -> BaseSampler:
+    """Uniform and independent."""
+    return RandomSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, "random": random}
+"""Every base sampler by its name, as a function of the seed: the same seed proposes the same in one worker."""
+
+
+class DistinctSampler(BaseSampler):
+    """Joint proposals from a base sampler, drawn again until one of them is new.
+
+    All parameters of the space are drawn together, before the first is suggested, and offered to `claim`. What the base
+    leaves open (everything in its start-up, mutations of NSGA-II) is drawn uniformly here.
+
+    A trial that was enqueued with fixed parameters does not come past here: claim it yourself. A RUNNING trial is left
+    behind by the `SpaceExhausted` that its first ``suggest`` raises; so ask first, suggest then, and tell it FAIL.
+
+    Args:
+        base: proposes; its relative sampling is called with the whole space, as often as it takes.
+        space: a uniform coordinate by its name. Parameters outside it go to the base one by one, unclaimed.
+        claim: (number of the trial, parameters) -> whether this network is new and now belongs to the trial. Several
+            workers may ask at once, so it decides and takes in one step. What it raises passes through.
+        seed: of the uniform draws; None is a different one each time.
+    """
+
+    def __init__(
+        self,
+        base: BaseSampler,
+        space: Mapping[str, FloatDistribution],
+        claim: Callable[[int, dict[str, float]], bool],
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self._base = base
+        self._space = dict(space)
+        self._claim = claim
+        self._rng = np.random.default_rng(seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The whole space, from the first trial on."""
+        return {**self._space}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A proposal that `claim` took.
+
+        Raises:
+            SpaceExhausted: `DRAWS` proposals were all refused.
+        """
+        if not search_space:
+            return {}
+        for draw in range(DRAWS):
+            uniform = draw >= SETTLED and draw % 2 == 0
+            proposed = {} if uniform else self._base.sample_relative(study, trial, search_space)
+            params = {name: proposed[name] if name in proposed else self._uniform(name) for name in search_space}
+            if self._claim(trial.number, params):
+                return params
+        raise SpaceExhausted(
+            f"nothing new in {DRAWS} draws: the space is exhausted; widen its ranges or its budget to search on"
+        )
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter outside the space, from the base."""
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        """New random numbers here and in the base; Optuna calls it when trials run in threads."""
+        self._rng = np.random.default_rng()
+        self._base.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """The base's."""
+        self._base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """The base's."""
+        self._base.after_trial(study, trial, state, values)
+
+    def _uniform(self, name: str) -> float:
+        return float(self._rng.uniform(self._space[name].low, self._space[name].high))
