@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nas import pareto
 from nas.architecture import Architecture, Rule, first_fall
@@ -63,6 +63,12 @@ class Outcome:
         """The growth rule that every network of the study keeps."""
         rule: Rule = self.settings["rule"]
         return rule
+
+    @property
+    def cost(self) -> Literal["params", "macs"]:
+        """What the study searches to make small."""
+        cost: Literal["params", "macs"] = self.settings["cost"]
+        return cost
 
     @property
     def hypervolume(self) -> float:

@@ -135,7 +135,7 @@ def test_open_to_the_network_any_host_is_let_in() -> None:
 
 
 def test_a_missing_database_is_said_and_none_is_made(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no study at .*start one with `nas search`"):
+    with pytest.raises(StudyError, match=r"no study at .*start one with `nas search`"):
         Dashboard(f"sqlite:///{tmp_path}/missing.db", port=0)
     assert list(tmp_path.iterdir()) == []
 
@@ -160,5 +160,5 @@ def test_a_port_in_use_and_a_wrong_address_are_said(folder: StudyFolder) -> None
             Dashboard(folder.url, port=port)
     with pytest.raises(StudyError, match=r"--port 99999: it must be in 0..65535"):
         Dashboard(folder.url, port=99999)
-    with pytest.raises(StudyError, match="cannot listen on 192.0.2.1 port 0: "):
+    with pytest.raises(StudyError, match=r"cannot listen on 192.0.2.1 port 0: "):
         Dashboard(folder.url, host="192.0.2.1", port=0)

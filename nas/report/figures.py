@@ -1,0 +1,275 @@
+"""The report's figures. Colours are mid-tones that can be read on white and on black; the page sets the rest."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nas.outcome import Outcome
+from nas.records import Row
+
+# Blue to red over teal and amber: lightness stays in the middle, so no end vanishes on either background.
+SCALE = [[0.0, "#2f6fdb"], [0.35, "#1b9aa0"], [0.7, "#d9951a"], [1.0, "#d2452d"]]
+LINE, PRUNED, FAILED = "#7183a6", "#8d939e", "#d03b63"
+BINS = 12
+"""Learning curves are drawn as so many lines, one a colour: a line each would take a browser seconds at 1,000 trials."""
+
+
+def front_figure(outcome: Outcome) -> go.Figure:
+    """Cost (log) against validation accuracy: complete, pruned at their last rung, failed; the front, knee and best.
+
+    A failed trial without a reading stands at the bottom of the plot; its hover says so.
+    """
+    figure = go.Figure()
+    complete = [row for row in outcome.rows if row.state == "complete"]
+    pruned = [row for row in outcome.rows if row.state == "pruned" and row.val_accuracy is not None]
+    failed = [row for row in outcome.rows if row.state == "failed"]
+    figure.add_scatter(
+        x=[row.cost for row in outcome.front],
+        y=[row.val_accuracy for row in outcome.front],
+        name="front",
+        mode="lines",
+        line={"shape": "hv", "color": LINE, "width": 2},
+        hoverinfo="skip",
+    )
+    bottom = min((row.val_accuracy for row in outcome.rows if row.val_accuracy is not None), default=0.0)
+    figure.add_scatter(
+        **_points(failed, outcome.cost, "failed", lowest=bottom),
+        marker={"symbol": "x", "size": 9, "color": FAILED},
+    )
+    figure.add_scatter(
+        **_points(pruned, outcome.cost, "pruned"),
+        marker={"symbol": "triangle-down-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
+    )
+    figure.add_scatter(
+        **_points(complete, outcome.cost, "complete"),
+        marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},
+    )
+    figure.update_layout(annotations=_labels(outcome))
+    figure.update_xaxes(title=_cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(outcome.rows))
+    figure.update_yaxes(title="validation accuracy")
+    return figure
+
+
+def curves_figure(outcome: Outcome) -> go.Figure:
+    """Validation accuracy at each epoch read, one line a trial, coloured by cost; a pruned one ends early."""
+    figure = go.Figure()
+    rows = [row for row in outcome.rows if row.curve]
+    if not rows:
+        return figure
+    low, high = _log_range([row.cost for row in rows])
+    width = (high - low) / BINS
+    for number in range(BINS):
+        members = [row for row in rows if min(int((math.log10(row.cost) - low) / width), BINS - 1) == number]
+        if members:
+            figure.add_scatter(
+                **_lines(
+                    members,
+                    [[(epoch, accuracy) for epoch, accuracy, _ in row.curve] for row in members],
+                    [_short(row, outcome.cost) for row in members],
+                ),
+                line={"color": _colour((number + 0.5) / BINS), "width": 1.2},
+                opacity=0.75,
+                showlegend=False,
+            )
+    figure.add_scatter(**_colour_key([row.cost for row in rows], _cost_name(outcome.cost)))
+    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_yaxes(title="validation accuracy")
+    return figure
+
+
+def shares_figure(outcome: Outcome) -> go.Figure:
+    """Share of 3x3 and 5x5 filters by depth: the front's networks coloured by cost over all other complete ones."""
+    figure = go.Figure()
+    on_front = {row.trial for row in outcome.front}
+    others = [row for row in outcome.rows if row.state == "complete" and row.trial not in on_front]
+    if others:
+        figure.add_scatter(
+            **_lines(others, [_shares(row) for row in others], [_short(row, outcome.cost) for row in others]),
+            name="other complete",
+            line={"color": PRUNED, "width": 0.8},
+            opacity=0.35,
+        )
+    if outcome.front:
+        costs = [row.cost for row in outcome.front]
+        low, high = _log_range(costs)
+        for row in outcome.front:
+            figure.add_scatter(
+                **_lines([row], [_shares(row)], [_short(row, outcome.cost)]),
+                line={"color": _colour((math.log10(row.cost) - low) / (high - low)), "width": 2.2},
+                showlegend=False,
+            )
+        figure.add_scatter(**_colour_key(costs, _cost_name(outcome.cost)))
+    figure.update_xaxes(title="module, from the input", dtick=1)
+    figure.update_yaxes(title="share of 3x3 and 5x5", range=[0, 1])
+    return figure
+
+
+def _points(rows: Sequence[Row], cost: str, name: str, lowest: float | None = None) -> dict[str, Any]:
+    return {
+        "x": [row.cost for row in rows],
+        "y": [lowest if row.val_accuracy is None else row.val_accuracy for row in rows],
+        "name": f"{name} ({len(rows)})",
+        "mode": "markers",
+        "hovertext": [_long(row) for row in rows],
+        "hoverinfo": "text",
+    }
+
+
+def _lines(rows: Sequence[Row], lines: Sequence[Sequence[tuple[int, float]]], texts: Sequence[str]) -> dict[str, Any]:
+    """Many lines as one trace, with a gap after each."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    hover: list[str] = []
+    for line, text in zip(lines, texts, strict=True):
+        for x, y in line:
+            xs.append(x)
+            ys.append(y)
+            hover.append(f"{text}<br>{x}: {y:.4f}")
+        xs.append(None)
+        ys.append(None)
+        hover.append("")
+    # A trial stopped at its first rung is a single point, which a line alone would not show.
+    mode = "lines+markers" if any(len(line) == 1 for line in lines) else "lines"
+    return {
+        "x": xs, "y": ys, "hovertext": hover, "hoverinfo": "text", "mode": mode, "marker": {"size": 3}
+    }  # fmt: skip
+
+
+def _shares(row: Row) -> list[tuple[int, float]]:
+    return [(number, float(share)) for number, share in enumerate(row.architecture.shares, start=1)]
+
+
+def _labels(outcome: Outcome) -> list[dict[str, Any]]:
+    """Arrows to knee and best, away from the front and from each other; one arrow where they are one network."""
+    knee, best = outcome.knee, outcome.best
+    if knee is None or best is None:
+        return []
+    if knee is best:
+        marks = [("knee and best", best, -44, -30)]
+    else:
+        marks = [("knee", knee, -52, -34), ("best", best, 0, -34)]
+    return [
+        {
+            "x": math.log10(row.cost),
+            "y": row.val_accuracy,
+            "text": f"<b>{name}</b>, trial {row.trial}",
+            "ax": ax,
+            "ay": ay,
+            "showarrow": True,
+            "arrowhead": 2,
+            "arrowsize": 0.9,
+            "arrowwidth": 1.4,
+            "standoff": 6,
+        }
+        for name, row, ax, ay in marks
+    ]
+
+
+def _long(row: Row) -> str:
+    """What hovering over a trial shows; whatever comes from outside is escaped, plotly reads tags."""
+    lines = [f"<b>trial {row.trial}</b>, {row.state}", f"{row.params:,} parameters, {row.macs:,} MACs"]
+    if row.val_accuracy is None:
+        lines.append("no reading")
+    else:
+        lines.append(f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0] if row.curve else '?'}")
+    lines.append(f"{row.seconds:.1f} s")
+    lines.append("shares " + " ".join(f"{float(share):.2f}" for share in row.architecture.shares))
+    if row.reason:
+        lines += [html.escape(part) for part in _wrapped(row.reason)]
+    return "<br>".join(lines)
+
+
+def _short(row: Row, cost: str) -> str:
+    return f"<b>trial {row.trial}</b>, {row.state}<br>{row.cost:,} {cost}"
+
+
+def _wrapped(text: str, width: int = 60) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(" ".join(text.split()), width)[:4]
+
+
+def _coloured(values: Sequence[int], title: str) -> dict[str, Any]:
+    low, high = _log_range(values)
+    ticks = _ticks(low, high)
+    return {
+        "color": [math.log10(value) for value in values],
+        "colorscale": SCALE,
+        "cmin": low,
+        "cmax": high,
+        "colorbar": {
+            "title": {"text": title},
+            "tickvals": [math.log10(tick) for tick in ticks],
+            "ticktext": [si(tick) for tick in ticks],
+            "outlinewidth": 0,
+        },
+    }
+
+
+def _colour_key(values: Sequence[int], title: str) -> dict[str, Any]:
+    """A trace of nothing that carries the colour bar of lines."""
+    return {
+        "x": [None],
+        "y": [None],
+        "mode": "markers",
+        "marker": {**_coloured(values, title), "color": [_log_range(values)[0]], "showscale": True},
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
+
+
+def _log_range(values: Sequence[int]) -> tuple[float, float]:
+    """log10 of the least and the greatest, at least a hundredth apart; (0, 1) of nothing."""
+    if not values:
+        return 0.0, 1.0
+    low, high = math.log10(min(values)), math.log10(max(values))
+    return (low, high) if high - low > 0.01 else (low - 0.05, high + 0.05)
+
+
+def _ticks(low: float, high: float) -> list[int]:
+    """Round numbers 1, 2, 5 times a power of ten in a range of log10; the ends where none lies inside."""
+    inside = [
+        digit * 10**power
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for digit in (1, 2, 5)
+        if low <= math.log10(digit * 10**power) <= high
+    ]
+    return inside or [round(10**low), round(10**high)]
+
+
+def _log_step(rows: Sequence[Row]) -> str | int:
+    """Labels at 1, 2, 5 of each decade where there are few decades, else at each decade."""
+    low, high = _log_range([row.cost for row in rows])
+    return "D2" if high - low < 2.5 else 1
+
+
+def _colour(at: float) -> str:
+    """The scale's colour at 0..1."""
+    at = min(max(at, 0.0), 1.0)
+    for (left, dark), (right, light) in zip(SCALE, SCALE[1:], strict=False):
+        if at <= float(right):
+            part = (at - float(left)) / (float(right) - float(left))
+            pairs = zip(_rgb(str(dark)), _rgb(str(light)), strict=True)
+            return "rgb({},{},{})".format(*(round(a + (b - a) * part) for a, b in pairs))
+    raise AssertionError("the scale ends at 1")
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _cost_name(cost: str) -> str:
+    return {"params": "parameters", "macs": "MACs"}.get(cost, cost)
+
+
+def si(value: float) -> str:
+    """A count in short: 1.2k, 350k, 2M."""
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if value >= 10**power:
+            return f"{value / 10**power:.3g}{letter}"
+    return f"{value:.3g}"

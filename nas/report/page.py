@@ -1,0 +1,144 @@
+"""The page around the figures: one self-contained file that opens without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from nas.outcome import Outcome
+from nas.records import Row
+from nas.report.figures import curves_figure, front_figure, shares_figure
+
+
+def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = None) -> None:
+    """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
+
+    Args:
+        outcome: what to show.
+        path: the HTML file; its folder is made where missing.
+        studies_dir: named in the page's commands, where it is not the default.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; an older page is left as it was.
+    """
+    text = page(outcome, studies_dir=studies_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def page(outcome: Outcome, *, studies_dir: Path | None = None) -> str:
+    """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    figures = {
+        "front": front_figure(outcome),
+        "curves": curves_figure(outcome),
+        "shares": shares_figure(outcome),
+    }
+    options = "" if studies_dir is None else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    return _asset("page.html").substitute(
+        study=escape(outcome.study),
+        headline=escape(outcome.headline),
+        style=_asset("page.css").template,
+        tiles="".join(
+            f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
+        ),
+        front_table=_front_table(outcome, options),
+        how=_how(outcome, options),
+        plotly=get_plotlyjs(),
+        # "<" never appears inside the script, so no text in a figure can end it
+        figures=json.dumps({name: json.loads(figure.to_json()) for name, figure in figures.items()}).replace(
+            "<", "\\u003c"
+        ),
+        zoom=json.dumps(_front_range(outcome)),
+        script=_asset("page.js").template,
+    )
+
+
+def _asset(name: str) -> Template:
+    return Template((files("nas.report") / "assets" / name).read_text(encoding="utf-8"))
+
+
+def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
+    yield "complete", f"{outcome.count('complete'):,}"
+    yield "pruned", f"{outcome.count('pruned'):,}"
+    yield "failed", f"{outcome.count('failed'):,}"
+    yield "on the front", f"{len(outcome.front):,}"
+    yield "hypervolume, 0 to 1", f"{outcome.hypervolume:.4f}"
+    yield "from first to last trial", _duration(outcome.seconds)
+    if outcome.epochs_unpruned:
+        saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
+        yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
+
+
+def _front_table(outcome: Outcome, options: str) -> str:
+    if not outcome.front:
+        return "<p>No trial is complete yet, so there is no front.</p>"
+    head = ("trial", "params", "MACs", "val accuracy", "seconds", "shares by depth", "", "take it away")
+    body = "".join(_front_line(row, outcome, options) for row in outcome.front)
+    cells = "".join(f"<th>{name}</th>" for name in head)
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _front_line(row: Row, outcome: Outcome, options: str) -> str:
+    marks = [name for name, marked in (("knee", outcome.knee), ("best", outcome.best)) if row is marked]
+    shares = " ".join(f"{float(share):.2f}" for share in row.architecture.shares)
+    command = f"nas export {shlex.quote(outcome.study)} --pick trial:{row.trial}{options}"
+    cells = (str(row.trial), f"{row.params:,}", f"{row.macs:,}", f"{row.val_accuracy:.4f}", f"{row.seconds:.1f}")
+    numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+    badges = "".join(f'<span class="badge">{mark}</span>' for mark in marks)
+    return f"<tr>{numbers}<td>{shares}</td><td>{badges}</td><td><code>{escape(command)}</code></td></tr>"
+
+
+def _how(outcome: Outcome, options: str) -> str:
+    """How the study was run, as its records keep it; long texts fold away."""
+    lines, folded = [], []
+    for name, value in outcome.settings.items():
+        if isinstance(value, str) and ("\n" in value or len(value) > 200):
+            folded.append((name, value))
+        else:
+            lines.append(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_shown(value))}</dd>")
+    folded.append(("identity", json.dumps(outcome.identity, indent=2, ensure_ascii=False)))
+    more = "".join(
+        f"<details><summary>{escape(name.replace('_', ' '))}</summary><pre>{escape(text)}</pre></details>"
+        for name, text in folded
+    )
+    again = f"nas report {shlex.quote(outcome.study)}{options}"
+    return f"<dl>{''.join(lines)}</dl>{more}<p>This page again: <code>{escape(again)}</code></p>"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _front_range(outcome: Outcome) -> list[float] | None:
+    """Accuracies from just under the front to just over it, for the button that zooms; None without a front."""
+    accuracies = [row.val_accuracy for row in outcome.front if row.val_accuracy is not None]
+    if not accuracies:
+        return None
+    room = max(0.02, 0.25 * (max(accuracies) - min(accuracies)))
+    return [min(accuracies) - room / 2, max(accuracies) + room]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
