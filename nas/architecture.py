@@ -11,7 +11,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
-from nas.errors import ArchitectureError
+from nas import counting
+from nas.errors import ArchitectureError, choices
 
 Rule = Literal["growing", "growing-each", "off"]
 RULES: tuple[Rule, ...] = ("growing", "growing-each", "off")
@@ -21,8 +22,8 @@ RULES: tuple[Rule, ...] = ("growing", "growing-each", "off")
 class Conv:
     """A square convolution of the stem, then batch norm where `batch_norm`, then ReLU.
 
-    It has a bias exactly where it has no batch norm.
-    `padding` None means kernel // 2, which keeps the map at stride 1.
+    `padding` None means kernel // 2, which keeps the map at stride 1. `bias` None means where there is no batch norm;
+    some published networks have both.
     """
 
     channels: int
@@ -30,13 +31,17 @@ class Conv:
     stride: int = 1
     padding: int | None = None
     batch_norm: bool = True
+    bias: bool | None = None
 
     def __post_init__(self) -> None:
+        _yes_or_no("stem convolution's batch_norm", self.batch_norm)
+        if self.bias is None:
+            object.__setattr__(self, "bias", not self.batch_norm)
+        _yes_or_no("stem convolution's bias", self.bias)
+        for name in ("channels", "kernel", "stride"):
+            _at_least(f"stem convolution's {name}", getattr(self, name), 1)
         if self.padding is None:
             object.__setattr__(self, "padding", self.kernel // 2)
-        _at_least("stem convolution's channels", self.channels, 1)
-        _at_least("stem convolution's kernel", self.kernel, 1)
-        _at_least("stem convolution's stride", self.stride, 1)
         _at_least("stem convolution's padding", self.padding, 0)
 
 
@@ -53,10 +58,9 @@ class MaxPool:
         _at_least("pool's kernel", self.kernel, 1)
         _at_least("pool's stride", self.stride, 1)
         _at_least("pool's padding", self.padding, 0)
+        _yes_or_no("pool's ceil", self.ceil)
         if self.padding > self.kernel // 2:
-            raise ArchitectureError(
-                f"pool's padding must be at most half its kernel ({self.kernel // 2}), got {self.padding}"
-            )
+            raise ArchitectureError(f"pool's padding must be at most half its kernel {self.kernel}, got {self.padding}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class LocalResponseNorm:
 
     def __post_init__(self) -> None:
         _at_least("local response norm's size", self.size, 1)
+        for name in ("alpha", "beta", "k"):
+            _number(self, name, "local response norm's ")
 
 
 StemLayer = Conv | MaxPool | LocalResponseNorm
@@ -142,6 +148,8 @@ class Architecture:
     auxiliary: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.input_shape) != 3:
+            raise ArchitectureError(f"input_shape must be channels, height and width, got {list(self.input_shape)}")
         for name, size in zip(("channels", "height", "width"), self.input_shape, strict=True):
             _at_least(f"input {name}", size, 1)
         _at_least("classes", self.classes, 1)
@@ -151,6 +159,10 @@ class Architecture:
             raise ArchitectureError(
                 f"{len(self.stages)} stages need {len(self.stages) - 1} pools between them, got {len(self.stage_pools)}"
             )
+        _yes_or_no("batch_norm", self.batch_norm)
+        _yes_or_no("conv_bias", self.conv_bias)
+        _number(self, "batch_norm_eps")
+        _number(self, "dropout")
         if self.batch_norm and self.conv_bias:
             raise ArchitectureError("conv_bias with batch_norm: a bias before batch norm does nothing; choose one")
         if not 0 <= self.dropout < 1:
@@ -160,7 +172,13 @@ class Architecture:
             raise ArchitectureError(
                 f"auxiliary must be growing module numbers in 0..{modules - 1}, got {list(self.auxiliary)}"
             )
-        self.module_inputs()  # raises where a map vanishes
+        shapes = self.module_inputs()  # raises where a map vanishes
+        for module in self.auxiliary:
+            _, height, width = shapes[module]
+            if min(height, width) < counting.AUXILIARY_KERNEL:
+                raise ArchitectureError(
+                    f"auxiliary: module {module} has a map of {height}x{width}, and a head needs at least 5x5"
+                )
 
     @property
     def modules(self) -> tuple[InceptionWidths, ...]:
@@ -177,6 +195,27 @@ class Architecture:
         return tuple(m.spatial_share(shape[0]) for m, shape in zip(self.modules, self.module_inputs(), strict=False))
 
     @property
+    def params(self) -> int:
+        """Trainable parameters of the network that infers: weights, biases, batch norm's scales and shifts; exact.
+
+        Auxiliary heads, which live in training only, are not in it; see `training_params`.
+        """
+        return _counts(self)[0]
+
+    @property
+    def training_params(self) -> int:
+        """`params` and the auxiliary heads' parameters."""
+        return _counts(self)[1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and the linear layer for one image in inference; 1 MAC = 2 FLOPs.
+
+        Positions in the padding count, biases, batch norm, pools and activations do not.
+        """
+        return _counts(self)[2]
+
+    @property
     def key(self) -> str:
         """20 hexadecimal digits, equal exactly for equal networks: a SHA-256 of the canonical JSON."""
         return _key(self)
@@ -186,13 +225,13 @@ class Architecture:
         return {
             "input_shape": list(self.input_shape),
             "classes": self.classes,
-            "stem": [{"layer": _STEM_NAMES[type(layer)], **_plain(layer)} for layer in self.stem],
+            "stem": [layer_to_json(layer) for layer in self.stem],
             "stages": [[_plain(module) for module in stage] for stage in self.stages],
             "stage_pools": [_plain(pool) for pool in self.stage_pools],
             "batch_norm": self.batch_norm,
             "conv_bias": self.conv_bias,
-            "batch_norm_eps": float(self.batch_norm_eps),
-            "dropout": float(self.dropout),
+            "batch_norm_eps": self.batch_norm_eps,
+            "dropout": self.dropout,
             "auxiliary": list(self.auxiliary),
         }
 
@@ -206,15 +245,39 @@ class Architecture:
         try:
             raw = dict(json.loads(data) if isinstance(data, str) else data)
             raw["input_shape"] = tuple(raw["input_shape"])
-            raw["stem"] = tuple(
-                _STEM_KINDS[layer["layer"]](**{k: v for k, v in layer.items() if k != "layer"}) for layer in raw["stem"]
-            )
+            raw["stem"] = tuple(layer_from_json(layer) for layer in raw["stem"])
             raw["stages"] = tuple(tuple(InceptionWidths(**module) for module in stage) for stage in raw["stages"])
             raw["stage_pools"] = tuple(MaxPool(**pool) for pool in raw["stage_pools"])
             raw["auxiliary"] = tuple(raw["auxiliary"])
             return cls(**raw)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise ArchitectureError(f"not a network's JSON: {type(error).__name__} {error}") from error
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            said = " ".join(f"{type(error).__name__} {error}".split())[:300]
+            raise ArchitectureError(f"not a network's JSON: {said}") from error
+
+
+def layer_to_json(layer: StemLayer) -> dict[str, Any]:
+    """A layer of the stem as plain data: its kind under `layer`, and its fields."""
+    return {"layer": _STEM_NAMES[type(layer)], **_plain(layer)}
+
+
+def layer_from_json(data: Mapping[str, Any]) -> StemLayer:
+    """Read what `layer_to_json` wrote; fields with a default may be left out.
+
+    Raises:
+        ArchitectureError: an unknown kind or field, a missing field, or a value out of range.
+    """
+    rest = dict(data)
+    name = rest.pop("layer", None)
+    if not isinstance(name, str) or name not in _STEM_KINDS:
+        raise ArchitectureError(choices("layer", str(name), _STEM_KINDS))
+    kind = _STEM_KINDS[name]
+    known = {field.name for field in fields(kind)}
+    for field in rest:
+        if field not in known:
+            raise ArchitectureError(choices(f"key of layer {name!r}", str(field), known))
+    if kind is Conv and "channels" not in rest:
+        raise ArchitectureError("layer 'conv' needs its channels")
+    return kind(**rest)
 
 
 def first_fall(architecture: Architecture, rule: Rule = "growing") -> int | None:
@@ -241,8 +304,21 @@ def _at_least(what: str, value: Any, least: int) -> None:
         raise ArchitectureError(f"{what} must be a whole number of at least {least}, got {value!r}")
 
 
+def _yes_or_no(what: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ArchitectureError(f"{what} must be true or false, got {value!r}")
+
+
+def _number(item: Any, name: str, owner: str = "") -> None:
+    """Check a real number of at least 0 and keep it as a float, so that 0 and 0.0 are one network with one key."""
+    value = getattr(item, name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1e9:
+        raise ArchitectureError(f"{owner}{name} must be a number in 0..1e9, got {value!r}")
+    object.__setattr__(item, name, float(value) + 0.0)  # -0.0 becomes 0.0
+
+
 def _plain(item: StemLayer | InceptionWidths) -> dict[str, Any]:
-    return {f.name: float(v) if f.type == "float" else v for f in fields(item) for v in (getattr(item, f.name),)}
+    return {field.name: getattr(item, field.name) for field in fields(item)}
 
 
 def _after(size: int, layer: Conv | MaxPool) -> int:
@@ -288,6 +364,33 @@ def _module_inputs(architecture: Architecture) -> tuple[tuple[int, int, int], ..
             shapes.append((channels, height, width))
             channels = module.out_channels(channels)
     return (*shapes, (channels, height, width))
+
+
+@lru_cache(maxsize=4096)
+def _counts(architecture: Architecture) -> tuple[int, int, int]:
+    """(params, training_params, macs)."""
+    params = macs = 0
+    for layer, (inputs, _, _), (_, height, width) in _stem_shapes(architecture):
+        if isinstance(layer, Conv):
+            weights = counting.conv_weights(inputs, layer.channels, layer.kernel)
+            params += weights + layer.channels * counting.per_filter(layer.batch_norm, bool(layer.bias))
+            macs += weights * height * width
+    shapes = architecture.module_inputs()
+    extra = counting.per_filter(architecture.batch_norm, architecture.conv_bias)
+    for module, (inputs, height, width) in zip(architecture.modules, shapes, strict=False):
+        widths = tuple(getattr(module, field.name) for field in fields(module))
+        weights = counting.module_weights(inputs, *widths)
+        params += weights + counting.module_filters(*widths) * extra
+        macs += weights * height * width
+    features = shapes[-1][0]
+    params += (features + 1) * architecture.classes
+    macs += features * architecture.classes
+    heads = 0
+    for number in architecture.auxiliary:
+        inputs, height, width = shapes[number]
+        written = (architecture.modules[number].out_channels(inputs), height, width)
+        heads += counting.auxiliary_params(written, architecture.classes, extra)
+    return params, params + heads, macs
 
 
 @lru_cache(maxsize=4096)

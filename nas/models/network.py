@@ -68,7 +68,7 @@ class InceptionNetwork(nn.Module):
                     channels,
                     layer.channels,
                     layer.kernel,
-                    bias=not layer.batch_norm,
+                    bias=bool(layer.bias),
                     norm_eps=stem_eps,
                     stride=layer.stride,
                     padding=layer.padding,

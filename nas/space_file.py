@@ -1,0 +1,259 @@
+"""The TOML of a search space: what it may say, checked, with one line for each mistake."""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import tomllib
+from collections.abc import Mapping
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from nas.architecture import MaxPool, Rule, StemLayer, layer_from_json, layer_to_json
+from nas.errors import ArchitectureError, SpaceError, choices
+from nas.recipe import Recipe
+
+Cost = Literal["params", "macs"]
+COSTS: tuple[Cost, ...] = ("params", "macs")
+# Far above any network that trains, and low enough that counts stay whole in 64 bits.
+_MOST_CHANNELS = 65_536
+_MOST_MODULES = 64
+_LONGEST_FILE = 1_000_000  # bytes
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(_Table):
+    """The values between `low` and `high`, or `levels` of them, evenly spread and the ends included.
+
+    Equal ends fix the value: then a vector has no coordinate for it.
+    """
+
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    levels: int | None = Field(default=None, ge=2, le=10_000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must be at most high, got low = {self.low:g} and high = {self.high:g}")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Nothing to choose."""
+        return self.low == self.high
+
+
+class Amount(_Table):
+    """A budget: whole numbers, `low` under `high`, spread on a log scale."""
+
+    low: int = Field(ge=1, le=2**53)
+    high: int = Field(ge=1, le=2**53)
+    levels: int | None = Field(default=None, ge=2, le=10_000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must be under high, got low = {self.low:,} and high = {self.high:,}")
+        return self
+
+
+def _inside(low: float, high: float, *, above: bool = False) -> AfterValidator:
+    def check(given: Range) -> Range:
+        if given.low < low or given.high > high or (above and given.low == low):
+            least = f"above {low:g}" if above else f"at least {low:g}"
+            raise ValueError(f"must be {least} and at most {high:g}, got low = {given.low:g} and high = {given.high:g}")
+        return given
+
+    return AfterValidator(check)
+
+
+def _layer(given: Any) -> StemLayer:
+    if not isinstance(given, Mapping):
+        raise ValueError('a layer is a table such as { layer = "conv", channels = 8 }')
+    try:
+        return layer_from_json(given)
+    except ArchitectureError as error:
+        raise ValueError(str(error)) from error
+
+
+def _pool(given: Any) -> MaxPool:
+    layer = _layer({"layer": "max_pool", **given} if isinstance(given, Mapping) else given)
+    if not isinstance(layer, MaxPool):
+        raise ValueError("the pool between stages is a max_pool; leave `layer` out")
+    return layer
+
+
+Part = Annotated[Range, _inside(0, 1)]
+Ratio = Annotated[Range, _inside(0, 1, above=True)]
+Layer = Annotated[StemLayer, PlainValidator(_layer), PlainSerializer(layer_to_json)]
+Pool = Annotated[MaxPool, PlainValidator(_pool), PlainSerializer(layer_to_json)]
+
+
+class Network(_Table):
+    """What all networks of the space have in common."""
+
+    stem: tuple[Layer, ...] = Field(max_length=_MOST_MODULES)
+    stages: tuple[Annotated[int, Field(ge=1, le=_MOST_MODULES)], ...] = Field(min_length=1, max_length=_MOST_MODULES)
+    pool: Pool = MaxPool()
+    batch_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Widths(_Table):
+    """What varies from module to module; every range holds for each module."""
+
+    step: int = Field(ge=1, le=1024)
+    max_channels: int = Field(ge=4, le=_MOST_CHANNELS)
+    width: Annotated[Range, _inside(0, 1000, above=True)]
+    share: Part
+    share_3x3: Part | None = None
+    share_5x5: Part | None = None
+    five: Part
+    pool: Part
+    reduce_3x3: Ratio
+    reduce_5x5: Ratio
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.max_channels < 4 * self.step:
+            raise ValueError(
+                f"max_channels must be at least 4 steps ({4 * self.step}), one for each branch, got {self.max_channels}"
+            )
+        if (self.share_3x3 is None) != (self.share_5x5 is None):
+            raise ValueError("share_3x3 and share_5x5 stand together (for the rule growing-each) or not at all")
+        if self.share_3x3 and self.share_5x5 and self.share_3x3.high + self.share_5x5.high > 1:
+            raise ValueError(
+                "share_3x3 and share_5x5 are parts of one module: their highs must add up to at most 1, "
+                f"got {self.share_3x3.high:g} and {self.share_5x5.high:g}"
+            )
+        return self
+
+
+class SpaceFile(_Table):
+    """A search space as its TOML states it."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    source: str = Field(min_length=1)
+    dataset: str = Field(min_length=1)
+    input: tuple[
+        Annotated[int, Field(ge=1, le=1024)],
+        Annotated[int, Field(ge=1, le=16_384)],
+        Annotated[int, Field(ge=1, le=16_384)],
+    ]
+    classes: int = Field(ge=2, le=1_000_000)
+    rule: Rule = "growing"
+    cost: Cost = "params"
+    params: Amount
+    macs: Amount | None = None
+    network: Network
+    widths: Widths
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Self:
+        if sum(self.network.stages) > _MOST_MODULES:
+            raise ValueError(f"at most {_MOST_MODULES} modules, got {sum(self.network.stages)}")
+        return self
+
+
+def parse_space(text: str, where: str) -> SpaceFile:
+    """Read a space's TOML.
+
+    Args:
+        text: the TOML.
+        where: the file's name, for messages.
+
+    Raises:
+        SpaceError: one line with the file, the key, what was given and what is allowed.
+    """
+    try:
+        return SpaceFile.model_validate(tomllib.loads(text), strict=False)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
+        raise SpaceError(_one_line(f"{where}: not a TOML file: {said}")) from error
+    except ValidationError as error:
+        first, *rest = error.errors(include_url=False)
+        more = f" (and {len(rest)} more to mend)" if rest else ""
+        raise SpaceError(_one_line(f"{where}: {_said(dict(first))}") + more) from error
+
+
+def list_spaces() -> list[str]:
+    """Names of the spaces that ship with the package, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+
+
+def read_space(name_or_path: str) -> tuple[str, str]:
+    """(name, text) of a space that ships, by its name, or of a TOML file, by its path.
+
+    Raises:
+        SpaceError: an unknown name (the nearest one is said), or a file that cannot be read.
+    """
+    if name_or_path in list_spaces():
+        return name_or_path, (_shipped() / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and path.name == name_or_path:
+        raise SpaceError(choices("space", name_or_path, list_spaces()) + ", or the path of a .toml file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+        text = content.decode()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SpaceError(f"cannot read the search space {name_or_path[:300]!r}: {reason}") from error
+    if len(content) > _LONGEST_FILE:
+        raise SpaceError(f"{path.name}: over {_LONGEST_FILE:,} bytes is no search space")
+    return path.stem, text
+
+
+def _shipped() -> Traversable:
+    inside = importlib.resources.files("nas") / "search_spaces"  # in a wheel
+    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent / "search_spaces"
+
+
+def _said(problem: dict[str, Any]) -> str:
+    """One line for pydantic's account of one mistake."""
+    path = tuple(problem["loc"])
+    key = ".".join(str(part) for part in path) or "the file"
+    given = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = _table_at(path[:-1]).model_fields
+        owner = ".".join(str(part) for part in path[:-1])
+        return choices(f"key in [{owner}]" if owner else "key", str(path[-1]), known)
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(given, dict | list | BaseModel):
+        return f"{key}: {message}"  # the message names the values; a whole table would not fit in a line
+    shown = "inf" if isinstance(given, float) and math.isinf(given) else repr(given)[:80]
+    return f"{key}: {message[0].lower()}{message[1:]}, got {shown}"
+
+
+def _table_at(path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the table at `path` of a space file."""
+    table: type[BaseModel] = SpaceFile
+    for part in path:
+        annotation: Any = table.model_fields[str(part)].annotation
+        if not isinstance(annotation, type):  # `Amount | None`, where the table may be left out
+            annotation = next(kind for kind in annotation.__args__ if isinstance(kind, type))
+        table = annotation
+    return table
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:600]
