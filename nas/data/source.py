@@ -1,0 +1,125 @@
+"""What every source of images gives: decoded pixels at the space's input size, labels, and a hash of each content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from nas.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """All images that a source holds, before any split.
+
+    Args:
+        name: for tables and reports; no path in it.
+        classes: one name a label, in the order of the labels.
+        pixels: (n, H, W, C) uint8 at the space's input size, grey (C = 1) or RGB (C = 3); may be mapped from a file.
+        labels: (n,) int64 in 0..len(classes) - 1.
+        hashes: n of `content_hash`, of the images at their own size.
+        official_test: (n,) bool, True for an image of the source's own test set; None where it has none.
+        path: where the images lie, for a source that reads a folder.
+        skipped: broken images that were left out on request.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    hashes: tuple[bytes, ...]
+    official_test: NDArray[np.bool_] | None = None
+    path: str | None = None
+    skipped: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every image's content, class and side (official test or not), in any order of the images."""
+        side = np.zeros(len(self.labels), np.bool_) if self.official_test is None else self.official_test
+        rows = sorted(zip(side.tolist(), self.labels.tolist(), self.hashes, strict=True))
+        digest = hashlib.sha256(repr((self.classes, self.official_test is not None)).encode())
+        for test, label, content in rows:
+            digest.update(b"%d %d " % (test, label) + content)
+        return digest.hexdigest()
+
+
+def content_hash(image: Image.Image) -> bytes:
+    """SHA-256 of mode, size and pixels: equal for equal pictures, whatever file they came from."""
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height} ".encode())
+    digest.update(image.tobytes())
+    return digest.digest()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as a viewer shows it, in mode L or RGB: turned as EXIF says, on white where it is transparent.
+
+    Sixteen bits of grey keep their upper eight. Of an animation this is the first frame.
+
+    Raises:
+        ValueError: pixels without a known range (floating point).
+        OSError: the file ends early or is damaged.
+    """
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray((deep >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def fit(image: Image.Image, input_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Resize so that the short side fits, crop the centre: an L or RGB image -> (H, W, C) uint8.
+
+    One bilinear resampling (over all covered pixels when shrinking) reads the crop from the picture directly, so an
+    image that has the right size already keeps every bit.
+    """
+    channels, height, width = input_shape
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        scale = min(Fraction(image.width, width), Fraction(image.height, height))  # source pixels for one of ours
+        across, down = float(scale * width), float(scale * height)
+        left, top = (image.width - across) / 2, (image.height - down) / 2
+        box = (left, top, min(left + across, image.width), min(top + down, image.height))
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image).reshape(height, width, channels)
+
+
+def from_arrays(
+    name: str,
+    classes: tuple[str, ...],
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    input_shape: tuple[int, int, int],
+    official_test: NDArray[np.bool_] | None = None,
+) -> Source:
+    """A source whose images come as one array: (n, H, W) grey or (n, H, W, 3) RGB, uint8."""
+    pictures = [Image.fromarray(image) for image in images]
+    return Source(
+        name=name,
+        classes=classes,
+        pixels=np.stack([fit(picture, input_shape) for picture in pictures]),
+        labels=labels,
+        hashes=tuple(content_hash(picture) for picture in pictures),
+        official_test=official_test,
+    )
+
+
+def check_input_shape(input_shape: tuple[int, int, int]) -> None:
+    """Refuse an input that images cannot have.
+
+    Raises:
+        DataError: not grey or RGB.
+    """
+    if input_shape[0] not in (1, 3):
+        raise DataError(f"images have 1 channel (grey) or 3 (RGB), the space's input has {input_shape[0]}: change it")
