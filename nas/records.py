@@ -144,7 +144,8 @@ class Records:
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
-        self.engine = sa.create_engine(self.url, **engine_options(self.url))
+        with explained(self.url):
+            self.engine = sa.create_engine(self.url, **engine_options(self.url))
         if self.url.get_backend_name() == "sqlite":
             prepare_sqlite(self.engine)
 
@@ -219,6 +220,13 @@ class Records:
         query = sa.select(evaluation_table).where(evaluation_table.c.study == number).order_by(evaluation_table.c.trial)
         with self.reading() as connection:
             return [_row(found) for found in connection.execute(query).mappings()]
+
+    def complete(self, study: int) -> list[tuple[str, int, float]]:
+        """(key, cost, validation accuracy) of the complete evaluations of the study with this number."""
+        columns = (evaluation_table.c.key, evaluation_table.c.cost, evaluation_table.c.val_accuracy)
+        query = sa.select(*columns).where(evaluation_table.c.study == study, evaluation_table.c.state == "complete")
+        with self.reading() as connection:
+            return [(str(key), int(cost), float(accuracy)) for key, cost, accuracy in connection.execute(query)]
 
     def add(self, study: int, row: Row, connection: Connection | None = None) -> None:
         """Write one evaluation, in the caller's transaction where a connection is given."""

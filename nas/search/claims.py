@@ -6,6 +6,7 @@ proposed, a network's key, unique within the study. Both are refused by the data
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
@@ -15,6 +16,15 @@ from nas.records import Records, Row, claim_table, evaluation_table, study_table
 
 FAILURES = 10
 """So many failures in a row end a search: by then it is the set-up, not the networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A place. `trial` is None until the trial's network is claimed; `state` is ``held``, ``done`` or ``failed``."""
+
+    trial: int | None
+    worker: str
+    state: str
 
 
 class Claims:
@@ -88,10 +98,10 @@ class Claims:
             query = sa.select(study_table.c.exhausted).where(study_table.c.id == self._study)
             return bool(connection.execute(query).scalar_one())
 
-    def set_exhausted(self) -> None:
-        """Tell all workers that the space has no new network."""
+    def set_exhausted(self, exhausted: bool = True) -> None:
+        """Tell all workers that the space has no new network, or that it is to be tried again."""
         with self._records.writing() as connection:
-            connection.execute(study_table.update().where(study_table.c.id == self._study).values(exhausted=True))
+            connection.execute(study_table.update().where(study_table.c.id == self._study).values(exhausted=exhausted))
 
     def failures_in_a_row(self, since: float) -> list[str]:
         """Reasons of the last evaluations, newest first, for as long as they failed by themselves, at most `FAILURES`.
@@ -113,13 +123,11 @@ class Claims:
                 reasons.append(str(reason))
             return reasons
 
-    def owners(self) -> tuple[dict[int, str], set[str]]:
-        """(trial -> the worker that claimed it, workers that hold a place and have not named their trial yet)."""
+    def all(self) -> list[Claim]:
+        """Every claim of the study."""
+        query = sa.select(claim_table.c.trial, claim_table.c.worker, claim_table.c.state).where(self._mine)
         with self._records.reading() as connection:
-            claims = sa.select(claim_table.c.trial, claim_table.c.worker, claim_table.c.state).where(self._mine)
-            found = list(connection.execute(claims))
-        owners = {int(trial): str(worker) for trial, worker, _ in found if trial is not None}
-        return owners, {str(worker) for trial, worker, state in found if trial is None and state == "held"}
+            return [Claim(trial, worker, state) for trial, worker, state in connection.execute(query)]
 
     def bury(self, worker: str) -> None:
         """Give back what a dead worker held and forget the worker."""

@@ -35,29 +35,29 @@ class Recovered:
 def recover(opened: OpenStudy) -> Recovered:
     """Settle what dead workers of the study left open; harmless beside living workers and other recoveries."""
     study, records, number = opened.study, opened.records, opened.record.id
-    # The order matters: a trial that is running now was claimed, or is being claimed, by the time that claims are read.
+    # The order matters: whoever held a place when the claims were read, and lives when the living are counted after
+    # that, may own any trial that was running before.
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    claims = Claims(records, number, worker="")
+    held = claims.all()
     known = workers(records, number)
     alive = {worker.id for worker in known if worker.is_alive()}
-    claims = Claims(records, number, worker="")
-    owners, asking = claims.owners()
+    owners = {claim.trial: claim.worker for claim in held if claim.trial is not None}
+    asking = any(claim.trial is None and claim.state == "held" and claim.worker in alive for claim in held)
     told = failed = 0
     if any(owners.get(trial.number) not in alive for trial in running):
         rows = {row.trial: row for row in records.rows(study.study_name)}
         for trial in running:
-            owner = owners.get(trial.number)
-            row = rows.get(trial.number)
+            owner, row = owners.get(trial.number), rows.get(trial.number)
             if owner in alive or (row is not None and row.worker in alive):
                 continue
-            if owner is None and row is None and asking & alive:
-                continue  # perhaps the trial that a living worker has just asked for
             if row is not None:
                 told += _tell(study, trial, row)
-            else:
+            elif owner is not None or not asking:  # else perhaps the trial that a living worker has just asked for
                 failed += _fail(opened, trial, owner or "")
-    for worker in known:
-        if worker.id not in alive:
-            claims.bury(worker.id)
+    open_claims = {claim.worker for claim in held if claim.state == "held"}
+    for dead in sorted((open_claims | {worker.id for worker in known}) - alive):
+        claims.bury(dead)
     return Recovered(told, failed)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from nas.data import Dataset, load_dataset
+from nas.search.claims import Claims
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study
@@ -89,6 +90,8 @@ def set_up(options: SearchOptions, number: int, workers: int) -> Setup:
         _settings(options, space, dataset),
     )
     recover(opened)
+    if number == 0:  # a search that is begun anew looks for new networks anew
+        Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
     return Setup(dataset.to(device), space, device, torch.get_num_threads(), folder, opened)
 
 
@@ -107,7 +110,7 @@ def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
 def _settings(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
     """How a study was first run: what a report tells and an export needs."""
     return {
-        "dataset": dataset.spec,
+        "dataset": f"folder:{Path(dataset.path).absolute()}" if dataset.path else options.dataset or space.dataset,
         "classes": list(dataset.classes),
         "mean": list(dataset.mean),
         "std": list(dataset.std),

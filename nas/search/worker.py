@@ -58,9 +58,11 @@ class Stop:
     asked: bool = False
 
     def ask(self, *_: object) -> None:
+        """Ask; also a signal's handler."""
         self.asked = True
 
     def check(self) -> None:
+        """Raise `Interrupted` where it was asked."""
         if self.asked:
             raise Interrupted
 
@@ -95,7 +97,7 @@ class SearchWorker:
         self._claims = Claims(setup.opened.records, setup.opened.record.id, worker.id)
         self._began = time.time()
         self._claim = 0
-        self._asked: tuple[int, Architecture] | None = None
+        self._architecture: Architecture | None = None
         so_far = len(setup.opened.study.get_trials(deepcopy=False))
         # The number of trials so far: a resume with the seed alone would replay the draws of the start-up phase.
         self._pruner = PRUNERS[options.pruner].for_search(
@@ -104,12 +106,12 @@ class SearchWorker:
             validation_images=len(setup.dataset.validation.labels),
         )
         self._weights = FrontWeights(setup.folder, setup.opened)
-        base = SAMPLERS[options.sampler](options.seed + so_far + 1_000_003 * number)
+        seed = (options.seed + so_far + 1_000_003 * number) % 2**32
         self._distributions = {name: FloatDistribution(0, 1) for name in setup.space.coordinates}
         self._study = optuna.load_study(
             study_name=setup.opened.study.study_name,
             storage=setup.opened.storage,
-            sampler=DistinctSampler(base, self._distributions, self._propose),
+            sampler=DistinctSampler(SAMPLERS[options.sampler](seed), self._distributions, self._propose, seed=seed),
             pruner=self._pruner,
         )
 
@@ -140,11 +142,17 @@ class SearchWorker:
                 time.sleep(WAIT)
                 continue
             self._claim = place
+            trial = self._study.ask()
             try:
-                trial = self._study.ask()
+                for name, distribution in self._distributions.items():
+                    trial.suggest_float(name, distribution.low, distribution.high)
             except SpaceExhausted as end:
-                self._forget(end)
+                self._claims.set_exhausted()
+                self._forget(trial, str(end))
                 return "exhausted"
+            except Interrupted:
+                self._forget(trial, INTERRUPTED)
+                return "stopped"
             try:
                 self._trial(trial)
             except Interrupted:
@@ -155,22 +163,19 @@ class SearchWorker:
         self._stop.check()
         space = self._setup.space
         architecture = space.decode([params[name] for name in space.coordinates])
-        self._asked = (trial, architecture)
+        self._architecture = architecture
         return space.allows(architecture) and self._claims.network(self._claim, trial, architecture.key)
 
-    def _forget(self, end: SpaceExhausted) -> None:
-        self._claims.set_exhausted()
-        if self._asked is not None:
-            self._opened.set_attr(self._asked[0], "reason", str(end))
-            self._study.tell(self._asked[0], state=TrialState.FAIL)
+    def _forget(self, trial: Trial, reason: str) -> None:
+        """End a trial that never had a network."""
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=TrialState.FAIL)
         self._claims.give_back(self._claim)
 
     def _trial(self, trial: Trial) -> None:
         """Train, record and tell one trial."""
-        for name, distribution in self._distributions.items():
-            trial.suggest_float(name, distribution.low, distribution.high)
-        assert self._asked is not None  # the sampler has just proposed it
-        architecture = self._asked[1]
+        architecture = self._architecture
+        assert architecture is not None  # the sampler has just proposed it
         setup, opened, started = self._setup, self._opened, datetime.now(UTC)
         seed = training_seed(self._options.seed, architecture.key)
         known = {

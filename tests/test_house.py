@@ -1,0 +1,60 @@
+"""The house: a file imports only from the lines above its own, so that a trial can be followed in one direction."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import nas
+
+PACKAGE = Path(nas.__file__).parent
+ORDER = [
+    ["errors"],
+    ["shapes", "architecture", "counting"],
+    ["recipe"],
+    ["rule", "space_file", "space"],
+    ["pareto"],
+    ["data"],
+    ["models"],
+    ["optimiser", "reading", "training"],
+    ["costs"],
+    ["evaluation"],
+    ["records", "study_folder", "outcome"],
+    ["search"],
+    ["report", "export", "dashboard"],
+    ["cli"],
+]
+LINE = {name: number for number, names in enumerate(ORDER) for name in names}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of the package that a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the direction"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("nas.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    if part(path) in ("__init__", "__main__"):
+        return
+    assert part(path) in LINE, f"{path.name} has no place in the house: add it to ORDER and to the README"
+    wrong = {name for name in imported(path) if name in LINE and LINE[name] > LINE[part(path)]}
+    assert not wrong, f"{path} imports {wrong} from below"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_too_long_to_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
