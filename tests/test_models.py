@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nas.architecture import Architecture, Conv, InceptionWidths, LocalResponseNorm, MaxPool
 from nas.models import InceptionModule, InceptionNetwork, build
+from tests.networks import NAIVE, V1, googlenet, inception_cifar, small_googlenet
 
 
 def widths(*numbers: int) -> InceptionWidths:
@@ -26,68 +27,6 @@ def tiny(**changes: object) -> Architecture:
         "stage_pools": (MaxPool(),),
     }
     return Architecture(**(values | changes))  # type: ignore[arg-type]
-
-
-INCEPTION_CIFAR = Architecture(
-    input_shape=(3, 32, 32),
-    classes=100,
-    stem=(Conv(64, bias=True),),
-    stages=(
-        (widths(32, 48, 64, 8, 16, 16), widths(64, 64, 96, 16, 32, 32)),
-        (widths(96, 64, 128, 16, 32, 32), widths(128, 96, 160, 24, 48, 48)),
-        (widths(160, 128, 192, 32, 64, 64),),
-    ),
-    stage_pools=(MaxPool(3, 2, 1, False), MaxPool(3, 2, 1, False)),
-    batch_norm=False,
-    conv_bias=True,
-    dropout=0.4,
-)
-SMALL_GOOGLENET = Architecture(
-    input_shape=(3, 32, 32),
-    classes=10,
-    stem=(Conv(64, 7, 2, 3, batch_norm=False), LocalResponseNorm(), MaxPool(3, 2, 0, True)),
-    stages=(
-        (
-            widths(64, 16, 32, 8, 16, 16),
-            widths(64, 32, 64, 16, 32, 32),
-            widths(48, 56, 112, 32, 64, 32),
-            widths(32, 64, 128, 24, 64, 32),
-            widths(16, 112, 128, 24, 80, 32),
-        ),
-    ),
-    batch_norm=False,
-    conv_bias=True,
-    dropout=0.4,
-)
-GOOGLENET = Architecture(
-    input_shape=(3, 224, 224),
-    classes=1000,
-    stem=(
-        Conv(64, 7, 2, 3, batch_norm=False),
-        MaxPool(),
-        LocalResponseNorm(),
-        Conv(64, 1, batch_norm=False),
-        Conv(192, 3, batch_norm=False),
-        LocalResponseNorm(),
-        MaxPool(),
-    ),
-    stages=(
-        (widths(64, 96, 128, 16, 32, 32), widths(128, 128, 192, 32, 96, 64)),
-        (
-            widths(192, 96, 208, 16, 48, 64),
-            widths(160, 112, 224, 24, 64, 64),
-            widths(128, 128, 256, 24, 64, 64),
-            widths(112, 144, 288, 32, 64, 64),
-            widths(256, 160, 320, 32, 128, 128),
-        ),
-        (widths(256, 160, 320, 32, 128, 128), widths(384, 192, 384, 48, 128, 128)),
-    ),
-    stage_pools=(MaxPool(), MaxPool()),
-    batch_norm=False,
-    conv_bias=True,
-    dropout=0.4,
-    auxiliary=(2, 5),
-)
 
 
 def parameters(module: nn.Module) -> int:
@@ -196,7 +135,7 @@ def test_one_convolution_runs_for_all_1x1_over_the_input() -> None:
 
 @pytest.mark.parametrize(
     ("module", "count", "channels"),
-    [(widths(64, 0, 64, 0, 64, 0), 573_824, 448), (widths(64, 96, 128, 16, 32, 32), 177_376, 256)],
+    [(NAIVE, 573_824, 448), (V1, 177_376, 256)],
 )
 def test_published_modules_have_their_published_counts(module: InceptionWidths, count: int, channels: int) -> None:
     built = InceptionModule(256, module, bias=False, norm_eps=1e-3)
@@ -205,21 +144,24 @@ def test_published_modules_have_their_published_counts(module: InceptionWidths, 
 
 
 @pytest.mark.parametrize(
-    ("architecture", "count"), [(INCEPTION_CIFAR, 985_396), (SMALL_GOOGLENET, 592_714)], ids=["inception", "googlenet"]
+    ("architecture", "count"),
+    [(inception_cifar(100), 985_396), (inception_cifar(10), 942_106), (small_googlenet(), 592_714)],
+    ids=["inception-cifar-100", "inception-cifar-10", "small-googlenet"],
 )
 def test_published_networks_have_their_published_counts(architecture: Architecture, count: int) -> None:
     network = build(architecture)
-    assert parameters(network) == count
+    assert parameters(network) == count == architecture.params
     assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, architecture.classes)
 
 
 def test_googlenet_counts_with_and_without_its_heads() -> None:
     """The sums by hand from the paper's table; the heads' 4x4 maps hold only with pools that count the last part."""
-    network = build(GOOGLENET)
+    network = build(googlenet())
     heads = parameters(network.auxiliary)
     by_hand = sum(c * 128 + 128 + 2048 * 1024 + 1024 + 1024 * 1000 + 1000 for c in (512, 528))
     assert heads == by_hand == 6_379_728
-    assert parameters(network) - heads == 6_998_552
+    assert parameters(network) - heads == 6_998_552 == googlenet().params
+    assert parameters(network) == googlenet().training_params == 13_378_280
 
 
 def test_heads_answer_in_training_only() -> None:
