@@ -132,8 +132,8 @@ class Space:
         `size` is a target for `cost` on a log scale over `cost_range`. The other numbers give a shape: relative
         widths, shares, parts and reduce ratios. Of 256 multiples of the shape, each rounded to channel steps and
         repaired to the rule, the one of the highest cost that is at most the target and inside the budget is
-        taken. Where there is none, in this order: the cheapest one inside the budget; the dearest one under the
-        maxima, which misses a minimum; the smallest network. The maxima are never exceeded.
+        taken. Where there is none: the cheapest one inside the budget, or else the dearest one under the maxima,
+        which misses a minimum. One of the 256 is the smallest network, so the maxima are never exceeded.
 
         Args:
             vector: one number in [0, 1] for each of `coordinates`.
@@ -144,8 +144,6 @@ class Space:
         point = self._checked(vector)
         found = self.shapes.candidates(point[1:])
         row = self._choose(found.params, found.macs, self._target(float(point[0])))
-        if row is None:
-            return self.smallest()
         architecture = self.shapes.architecture(found.widths[row])
         self._assert_kept(architecture, int(found.params[row]), int(found.macs[row]))
         return architecture
@@ -248,8 +246,8 @@ class Space:
             size = float(level(np.array(size), self._amount.levels))
         return int(min(round(low * (high / low) ** size), high))
 
-    def _choose(self, params: Ints, macs: Ints, target: int) -> int | None:
-        """The row that `decode` takes; None where only the smallest network is left."""
+    def _choose(self, params: Ints, macs: Ints, target: int) -> int:
+        """The row that `decode` takes."""
         budget = self.budget
         cost = params if self.cost == "params" else macs
         under = params <= budget.max_params
@@ -263,7 +261,7 @@ class Space:
             return int(np.where(fits, cost, -1).argmax())
         if inside.any():
             return int(np.where(inside, cost, np.iinfo(np.int64).max).argmin())
-        return int(np.where(under, cost, -1).argmax()) if under.any() else None
+        return int(np.where(under, cost, -1).argmax())
 
     def _assert_kept(self, architecture: Architecture, params: int, macs: int) -> None:
         """What holds by construction, checked on the network itself: a failure is a fault of ours, not of the user."""
@@ -301,18 +299,18 @@ def load_space(name_or_path: str) -> Space:
         SpaceError: an unknown name (the nearest one is said), a file that cannot be read, or a mistake in it.
     """
     name, text = read_space(name_or_path)
-    file = parse_space(text, f"{name}.toml")
+    file = parse_space(text, name_or_path)
     macs = (file.macs.low, file.macs.high) if file.macs else (None, None)
     budget = Budget(file.params.low, file.params.high, *macs)
     try:
         space = Space(file.name or name, text, file, file.rule, file.cost, budget, file.recipe, file.classes)
     except ArchitectureError as error:  # a map that vanishes in the stem or between stages
-        raise SpaceError(f"{name}.toml: [network] {error}") from error
+        raise SpaceError(f"{name_or_path}: [network] {error}") from error
     for cost, amount in (("params", file.params), ("macs", file.macs)):
         least, most = space._reach(cost)
         if amount and not least <= amount.low < amount.high <= most:
             raise SpaceError(
-                f"{name}.toml: [{cost}] low = {amount.low:,} and high = {amount.high:,} are out of reach: "
+                f"{name_or_path}: [{cost}] low = {amount.low:,} and high = {amount.high:,} are out of reach: "
                 f"the smallest possible network has {least:,}, the largest {most:,}"
             )
     return space

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ COSTS: tuple[Cost, ...] = ("params", "macs")
 # Far above any network that trains, and low enough that counts stay whole in 64 bits.
 _MOST_CHANNELS = 65_536
 _MOST_MODULES = 64
+_MOST_STEPS = 512  # of one module; the repair's time grows with them
 _LONGEST_FILE = 1_000_000  # bytes
 
 
@@ -135,6 +136,11 @@ class Widths(_Table):
             raise ValueError(
                 f"max_channels must be at least 4 steps ({4 * self.step}), one for each branch, got {self.max_channels}"
             )
+        if self.max_channels > _MOST_STEPS * self.step:
+            raise ValueError(
+                f"max_channels must be at most {_MOST_STEPS} steps ({_MOST_STEPS * self.step}), got "
+                f"{self.max_channels}; take a larger step"
+            )
         if (self.share_3x3 is None) != (self.share_5x5 is None):
             raise ValueError("share_3x3 and share_5x5 stand together (for the rule growing-each) or not at all")
         if self.share_3x3 and self.share_5x5 and self.share_3x3.high + self.share_5x5.high > 1:
@@ -183,7 +189,8 @@ def parse_space(text: str, where: str) -> SpaceFile:
         SpaceError: one line with the file, the key, what was given and what is allowed.
     """
     try:
-        return SpaceFile.model_validate(tomllib.loads(text), strict=False)
+        # Strict, so that "10", 10.0 or true is no number of classes; strict pydantic takes no list for a tuple.
+        return SpaceFile.model_validate(_tuples(tomllib.loads(text)), strict=True)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
         raise SpaceError(_one_line(f"{where}: not a TOML file: {said}")) from error
@@ -191,6 +198,12 @@ def parse_space(text: str, where: str) -> SpaceFile:
         first, *rest = error.errors(include_url=False)
         more = f" (and {len(rest)} more to mend)" if rest else ""
         raise SpaceError(_one_line(f"{where}: {_said(dict(first))}") + more) from error
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def list_spaces() -> list[str]:
@@ -238,7 +251,7 @@ def _said(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(given, dict | list | BaseModel):
+    if isinstance(given, dict | tuple | BaseModel):
         return f"{key}: {message}"  # the message names the values; a whole table would not fit in a line
     shown = "inf" if isinstance(given, float) and math.isinf(given) else repr(given)[:80]
     return f"{key}: {message[0].lower()}{message[1:]}, got {shown}"
@@ -248,10 +261,11 @@ def _table_at(path: tuple[int | str, ...]) -> type[BaseModel]:
     """The model of the table at `path` of a space file."""
     table: type[BaseModel] = SpaceFile
     for part in path:
-        annotation: Any = table.model_fields[str(part)].annotation
-        if not isinstance(annotation, type):  # `Amount | None`, where the table may be left out
-            annotation = next(kind for kind in annotation.__args__ if isinstance(kind, type))
-        table = annotation
+        annotation = table.model_fields[str(part)].annotation
+        for kind in (annotation, *get_args(annotation)):  # `Part | None`, where a table may be left out
+            model = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                table = model
     return table
 
 
