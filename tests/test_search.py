@@ -1,0 +1,382 @@
+"""The search as a user runs it: real processes, real kills, a real database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from nas.architecture import Architecture, first_fall
+from nas.pareto import front
+from nas.records import Records, Row
+from nas.study_folder import StudyFolder
+
+TINY = ["--space", "tiny"]
+
+
+def command(studies: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "nas", "search", *TINY, "--studies-dir", str(studies), *options]
+
+
+def search(studies: Path, *options: str, code: int = 0, within: float = 240) -> str:
+    """Run a search to its end; what it said."""
+    done = subprocess.run(command(studies, *options), capture_output=True, text=True, timeout=within)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def running(studies: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A search in a process group of its own, killed at the end if it still runs."""
+    process = subprocess.Popen(
+        command(studies, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.communicate()
+
+
+def wait_for(true: Callable[[], bool], within: float = 120) -> None:
+    """Poll until it is true; fail where it is not in time."""
+    end = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def trials(studies: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(StudyFolder(studies, name).url)
+    found = optuna.load_study(study_name=name, storage=storage).get_trials()
+    storage.engine.dispose()
+    return found
+
+
+def rows(studies: Path, name: str = "tiny") -> list[Row]:
+    records = Records(StudyFolder(studies, name).url)
+    found = records.rows(name)
+    records.close()
+    return found
+
+
+def ended(studies: Path) -> int:
+    """Complete or pruned trials so far; 0 before there is a study."""
+    path = StudyFolder(studies, "tiny").database
+    if not path.is_file():
+        return 0
+    try:
+        return sum(row.state != "failed" for row in rows(studies))
+    except Exception:  # the study is just being made
+        return 0
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def check(studies: Path, total: int) -> list[Row]:
+    """What holds for every study at rest: exact total, no network twice, no zombie, rows and trials agree."""
+    found, told = rows(studies), trials(studies)
+    states = [trial.state for trial in told]
+    assert TrialState.RUNNING not in states
+    assert TrialState.WAITING not in states
+    assert sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states) == total
+    done = [row for row in found if row.state != "failed"]
+    assert len(done) == total
+    assert len({row.key for row in done}) == total
+    by_number = {trial.number: trial for trial in told}
+    for row in done:
+        trial = by_number[row.trial]
+        assert trial.state == (TrialState.COMPLETE if row.state == "complete" else TrialState.PRUNED)
+        assert trial.user_attrs["key"] == row.key == row.architecture.key
+        assert Architecture.from_json(trial.user_attrs["architecture"]) == row.architecture
+        assert trial.intermediate_values == {epoch: accuracy for epoch, accuracy, _ in row.curve}
+        if row.state == "complete":
+            assert trial.values == [row.val_accuracy, float(row.cost)]
+        assert first_fall(row.architecture) is None
+    complete = [row for row in done if row.state == "complete"]
+    on_front = front([row.cost for row in complete], [row.val_accuracy or 0.0 for row in complete])
+    kept = {path.stem for path in (StudyFolder(studies, "tiny").path / "weights").iterdir()}
+    assert kept == {complete[index].key for index in on_front}
+    return found
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of 12 trials by two workers; tests only read it."""
+    path = tmp_path_factory.mktemp("studies")
+    said = search(path, "--trials", "12", "--workers", "2", "--pruner", "none")
+    assert "12/12 trials" in said
+    return path
+
+
+def test_a_search_ends_with_exactly_its_trials(studies: Path) -> None:
+    found = check(studies, 12)
+    assert {row.state for row in found} == {"complete"}
+    assert all(len(row.curve) == 3 for row in found)
+    assert all(0.1 < (row.val_accuracy or 0) <= 1 for row in found)
+    assert len({row.worker for row in found}) == 2
+
+
+def test_every_trial_says_what_it_is(studies: Path) -> None:
+    for trial in trials(studies):
+        names = {"cost", "params", "macs", "key", "seed", "seconds", "device", "architecture"}
+        assert names <= trial.user_attrs.keys()
+        assert trial.user_attrs["cost"] == trial.user_attrs["params"]
+        assert 900 <= trial.user_attrs["params"] <= 4000
+        assert trial.constraints == {}
+
+
+def test_the_dashboard_gets_names_and_notes(studies: Path) -> None:
+    storage = optuna.storages.RDBStorage(StudyFolder(studies, "tiny").url)
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    assert study.metric_names == ["val_accuracy", "params"]
+    notes = storage.get_study_system_attrs(storage.get_study_id_from_name("tiny"))
+    assert sum("| module |" in str(text) for text in notes.values()) == 12
+    storage.engine.dispose()
+
+
+def test_a_second_command_with_the_same_total_has_nothing_to_do(studies: Path) -> None:
+    before = rows(studies)
+    search(studies, "--trials", "12", "--pruner", "none")
+    assert rows(studies) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rule", "off"], "space.rule = 'growing', this command says 'off'"),
+        (["--cost", "macs"], "space.cost"),
+        (["--epochs", "4"], "epochs = 3, this command says 4"),
+        (["--train-limit", "500"], "train_limit|split"),
+        (["--seed", "1"], "seed = 0, this command says 1"),
+        (["--max-params", "3000"], "max_params|budget"),
+    ],
+)
+def test_a_study_made_from_other_settings_is_refused(studies: Path, options: list[str], said: str) -> None:
+    import re
+
+    before = rows(studies)
+    words = search(studies, "--trials", "13", *options, code=1)
+    assert re.search(said, words), words
+    assert len(words.strip().splitlines()) == 1
+    assert rows(studies) == before
+
+
+def test_kill_9_of_everything_and_the_same_command_at_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        before = ended(tmp_path)
+        with running(tmp_path, "--trials", "14", "--workers", "2") as process:
+            wait_for(lambda before=before: ended(tmp_path) >= before + 2)  # type: ignore[misc]
+            os.killpg(process.pid, signal.SIGKILL)
+    finished = {row.trial: row for row in rows(tmp_path) if row.state != "failed"}
+    search(tmp_path, "--trials", "14", "--workers", "2")
+    found = {row.trial: row for row in check(tmp_path, 14)}
+    assert finished.items() <= {number: row for number, row in found.items()}.items()
+    failed = [trial for trial in trials(tmp_path) if trial.state == TrialState.FAIL]
+    assert all(trial.user_attrs["reason"] == "the worker was killed" for trial in failed)
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, "--trials", "10", "--workers", "2") as process:
+        wait_for(lambda: ended(tmp_path) >= 2)
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        said = process.communicate(timeout=200)[1]
+        assert process.returncode == 0, said
+    assert "another takes its place" in said
+    check(tmp_path, 10)
+
+
+def test_ctrl_c_once_marks_the_running_trials_and_ends(tmp_path: Path) -> None:
+    with running(tmp_path, "--trials", "500", "--workers", "2", "--epochs", "40") as process:
+        wait_for(lambda: any(trial.intermediate_values for trial in open_trials(tmp_path)))
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert TrialState.RUNNING not in [trial.state for trial in trials(tmp_path)]
+    marked = [trial for trial in trials(tmp_path) if trial.state == TrialState.FAIL]
+    assert marked
+    assert {trial.user_attrs["reason"] for trial in marked} == {"the search was interrupted"}
+
+
+def open_trials(studies: Path) -> list[optuna.trial.FrozenTrial]:
+    if not StudyFolder(studies, "tiny").database.is_file():
+        return []
+    try:
+        return [trial for trial in trials(studies) if trial.state == TrialState.RUNNING]
+    except Exception:  # the study is just being made
+        return []
+
+
+def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
+    with running(tmp_path, "--trials", "500", "--workers", "2") as process:
+        wait_for(lambda: ended(tmp_path) >= 1)
+        workers = workers_of(process)
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not any(Path(f"/proc/{worker}/stat").exists() for worker in workers), within=30)
+    assert TrialState.RUNNING not in [trial.state for trial in trials(tmp_path)]
+
+
+def test_a_space_that_is_exhausted_ends_well(tmp_path: Path) -> None:
+    said = search(tmp_path, "--trials", "50", "--max-params", "930", "--pruner", "none", "--sampler", "random")
+    assert "exhausted" in said
+    found = rows(tmp_path)
+    done = [row for row in found if row.state == "complete"]
+    assert 0 < len(done) < 50
+    assert len({row.key for row in done}) == len(done)
+
+
+def test_ten_failures_in_a_row_end_the_search(tmp_path: Path, tiny_toml: str) -> None:
+    path = tmp_path / "hot.toml"
+    path.write_text(tiny_toml.replace("learning_rate = ", "learning_rate = 1e30 # "))
+    said = search(tmp_path, "--space", str(path), "--trials", "20", code=1)
+    assert "10 trials failed in a row" in said
+    assert "finite" in said
+    found = rows(tmp_path, "hot")
+    assert [row.state for row in found] == ["failed"] * 10
+    assert {trial.state for trial in trials(tmp_path, "hot")} == {TrialState.FAIL}
+
+
+@pytest.fixture
+def tiny_toml() -> str:
+    from nas.space import load_space
+
+    return load_space("tiny").toml
+
+
+def test_timeout_begins_no_further_trial(tmp_path: Path) -> None:
+    said = search(tmp_path, "--trials", "5000", "--timeout", "8")
+    assert "--timeout is over" in said
+    found = trials(tmp_path)
+    assert 0 < len(found) < 5000
+    assert TrialState.RUNNING not in {trial.state for trial in found}
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+def test_other_samplers_serve(tmp_path: Path, sampler: str) -> None:
+    search(tmp_path, "--trials", "4", "--sampler", sampler, "--epochs", "1", "--train-limit", "200")
+    check(tmp_path, 4)
+
+
+def test_one_worker_and_one_seed_find_the_same_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        search(tmp_path / name, "--trials", "3", "--seed", "7")
+    one, other = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert [(row.key, row.curve) for row in one] == [(row.key, row.curve) for row in other]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--space", "digit"], "did you mean 'digits'"),
+        (["--space", "missing.toml"], "missing.toml"),
+        (["--dataset", "digit"], "did you mean 'digits'"),
+        (["--dataset", "folder:nowhere"], "nowhere"),
+        (["--trials", "0"], "--trials 0"),
+        (["--workers", "0"], "--workers 0"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--batch", "1"], "--batch 1"),
+        (["--timeout", "0"], "--timeout 0"),
+        (["--timeout", "nan"], "--timeout nan"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--train-limit", "0"], "--train-limit 0"),
+        (["--train-limit", "5"], "5"),
+        (["--sampler", "tpee"], "did you mean 'tpe'"),
+        (["--pruner", "conformed"], "did you mean 'conformal'"),
+        (["--rule", "grow"], "did you mean 'growing'"),
+        (["--cost", "param"], "did you mean 'params'"),
+        (["--device", "gpu"], "allowed: auto, cpu, cuda"),
+        (["--device", "cuda:x"], "allowed: auto, cpu, cuda"),
+        (["--max-params", "10"], "smallest"),
+        (["--min-params", "4000", "--max-params", "2000"], "2,?000"),
+        (["--min-macs", "1G"], "1G"),
+        (["--study", "../out"], "study name"),
+        (["--storage", "mysql://u:secret@h/d"], "not supported"),
+        (["--storage", "postgresql+psycopg://u:secret@127.0.0.1:9/d"], "out of reach|missing"),
+        (["--nonsense"], "nonsense"),
+        (["--trials", "many"], "many"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[str], said: str) -> None:
+    import re
+
+    words = search(tmp_path / "studies", *options, code=1)
+    assert re.search(said, words), words
+    assert len(words.strip().splitlines()) == 1, words
+    assert "secret" not in words
+    assert not list(tmp_path.rglob("study.db"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
+    words = search(tmp_path, "--device", "cuda", code=1)
+    assert "cuda" in words
+    assert len(words.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("study.db"))
+
+
+def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "tiny")
+    folder.path.mkdir()
+    folder.database.write_bytes(b"not a database " * 1000)
+    before = folder.database.read_bytes()
+    words = search(tmp_path, code=1)
+    assert "damaged" in words
+    assert len(words.strip().splitlines()) == 1
+    assert folder.database.read_bytes() == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: Path) -> None:
+    search(small_disk, "--trials", "2", "--epochs", "1")
+    before = rows(small_disk)
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while file.write(b"x" * 4096):
+                file.flush()
+        except OSError:
+            pass
+    words = search(small_disk, "--trials", "40", "--epochs", "1", code=1)
+    assert "space on the disk" in words or "No space left" in words
+    assert "Traceback" not in words
+    filler.unlink()
+    search(small_disk, "--trials", "4", "--epochs", "1")
+    assert [row for row in check(small_disk, 4) if row.trial < 2] == before
+
+
+def test_a_read_only_folder_is_said(small_disk: Path) -> None:
+    search(small_disk, "--trials", "1", "--epochs", "1")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    words = search(small_disk, "--trials", "2", "--epochs", "1", code=1)
+    assert "read-only" in words or "cannot be" in words
+    assert "Traceback" not in words
+    words = search(small_disk / "new", "--trials", "2", "--epochs", "1", code=1)
+    assert len(words.strip().splitlines()) == 1
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
