@@ -84,9 +84,10 @@ def rows(count: int = 60, *, seed: int = 0, hostile: bool = True) -> list[Row]:
     return made
 
 
-def identity() -> dict[str, Any]:
-    """What the study is."""
-    return {"space": {"rule": "growing", "cost": "params", "recipe": {"epochs": EPOCHS}}, "seed": 0, "split_seed": 0}
+def identity(images: str = "0", split: str = "0") -> dict[str, Any]:
+    """What the study is; `images` and `split` are digests of its data."""
+    space = {"rule": "growing", "cost": "params", "recipe": {"epochs": EPOCHS}}
+    return {"space": space, "data": {"name": "digits", "images": images, "split": split}, "seed": 0, "split_seed": 0}
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -126,18 +127,19 @@ def write_study(
     evaluations: list[Row] | None = None,
     *,
     optuna_tables: bool = False,
+    digests: tuple[str, str] = ("0", "0"),
     **changed: Any,
 ) -> StudyFolder:
     """Write the records of a study, and Optuna's own tables on demand (they take a second).
 
-    `changed` replaces settings.
+    `digests` are of the images and the split; `changed` replaces settings.
     """
     folder = StudyFolder(studies_dir, name)
     folder.path.mkdir(parents=True)
     evaluations = rows() if evaluations is None else evaluations
     records = Records(folder.url)
     records.create()
-    record = records.add_study(name, identity(), {**settings(name), **changed})
+    record = records.add_study(name, identity(*digests), {**settings(name), **changed})
     with records.writing() as connection:
         for row in evaluations:
             records.add(record.id, row, connection)

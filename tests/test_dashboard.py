@@ -13,7 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from fake_study import rows, write_study
+from tests.fake_study import rows, write_study
 
 from nas.dashboard.read_only import LOOPBACK_NAMES, ReadOnly
 from nas.dashboard.server import Dashboard, read_only_storage

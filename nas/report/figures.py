@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,7 +18,7 @@ from nas.records import Row
 SCALE = [[0.0, "#2f6fdb"], [0.35, "#1b9aa0"], [0.7, "#d9951a"], [1.0, "#d2452d"]]
 LINE, PRUNED, FAILED = "#7183a6", "#8d939e", "#d03b63"
 BINS = 12
-"""Learning curves are drawn as so many lines, one a colour: a line each would take a browser seconds at 1,000 trials."""
+"""Learning curves are drawn as so many traces, one a colour: one a trial takes a browser seconds at 1,000 trials."""
 
 
 def front_figure(outcome: Outcome) -> go.Figure:
@@ -149,10 +151,7 @@ def _labels(outcome: Outcome) -> list[dict[str, Any]]:
     knee, best = outcome.knee, outcome.best
     if knee is None or best is None:
         return []
-    if knee is best:
-        marks = [("knee and best", best, -44, -30)]
-    else:
-        marks = [("knee", knee, -52, -34), ("best", best, 0, -34)]
+    marks = [("knee and best", best, -44, -30)] if knee is best else [("knee", knee, -52, -34), ("best", best, 0, -34)]
     return [
         {
             "x": math.log10(row.cost),
@@ -173,10 +172,10 @@ def _labels(outcome: Outcome) -> list[dict[str, Any]]:
 def _long(row: Row) -> str:
     """What hovering over a trial shows; whatever comes from outside is escaped, plotly reads tags."""
     lines = [f"<b>trial {row.trial}</b>, {row.state}", f"{row.params:,} parameters, {row.macs:,} MACs"]
-    if row.val_accuracy is None:
-        lines.append("no reading")
+    if row.curve:
+        lines.append(f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}")
     else:
-        lines.append(f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0] if row.curve else '?'}")
+        lines.append("no reading")
     lines.append(f"{row.seconds:.1f} s")
     lines.append("shares " + " ".join(f"{float(share):.2f}" for share in row.architecture.shares))
     if row.reason:
@@ -189,8 +188,6 @@ def _short(row: Row, cost: str) -> str:
 
 
 def _wrapped(text: str, width: int = 60) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(" ".join(text.split()), width)[:4]
 
 
@@ -251,7 +248,7 @@ def _log_step(rows: Sequence[Row]) -> str | int:
 def _colour(at: float) -> str:
     """The scale's colour at 0..1."""
     at = min(max(at, 0.0), 1.0)
-    for (left, dark), (right, light) in zip(SCALE, SCALE[1:], strict=False):
+    for (left, dark), (right, light) in pairwise(SCALE):
         if at <= float(right):
             part = (at - float(left)) / (float(right) - float(left))
             pairs = zip(_rgb(str(dark)), _rgb(str(light)), strict=True)

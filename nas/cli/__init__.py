@@ -1,0 +1,97 @@
+"""The shell command `nas`: one command a file; each parses, calls the library and prints.
+
+Nothing here imports torch, Optuna or plotly until a command needs it: `nas --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from nas.cli.dashboard import dashboard
+from nas.cli.export import export
+from nas.cli.front import front
+from nas.cli.report import report
+from nas.cli.search import search
+from nas.cli.show import show
+from nas.cli.spaces import app as spaces
+from nas.errors import NasError
+
+# What the machine can refuse on a user's path; every other OSError is a fault of ours and keeps its traceback.
+_REFUSED = {
+    errno.EACCES: "no permission",
+    errno.EPERM: "not permitted",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+app = typer.Typer(
+    name="nas",
+    help="Search Inception-module widths for small, accurate image classifiers.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (search, front, show, report, export, dashboard):
+    app.command()(command)
+app.add_typer(spaces, name="spaces")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nas import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: as after `nas`; None takes this process's.
+
+    Returns:
+        Exit code: 0 done; 1 a user's mistake, said on stderr in one line; 130 interrupted. Faults of ours raise.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = typer.main.get_command(app).main(words or ["--help"], prog_name="nas", standalone_mode=False, obj=words)
+        sys.stdout.flush()
+    except (NasError, typer.TyperException) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        return _say(message)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `nas front digits | head -1`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        return _say(f"cannot use {str(error.filename or 'the disk')!r}: {_REFUSED[error.errno]}")
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str) -> int:
+    if message:  # it is empty where help was printed for want of a subcommand
+        print("nas: " + " ".join(message.split()), file=sys.stderr)
+    return 1

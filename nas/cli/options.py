@@ -1,0 +1,54 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nas.outcome import Outcome
+    from nas.study_folder import StudyFolder
+
+Study = Annotated[str, typer.Argument(help="Name of the study, as given to [b]nas search[/].")]
+StudiesDir = Annotated[Path, typer.Option(help="Folder that holds the studies.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Database URL, where the study is not in its own folder.", metavar="URL")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+STUDIES = Path("studies")
+
+
+def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, str]:
+    """The study's folder and its database's URL; nothing is made on disk.
+
+    Raises:
+        StudyError: there is no such study in `studies_dir`, or `storage` is no URL or names a missing SQLite file.
+    """
+    from nas.study_folder import StudyFolder
+
+    if storage is None:
+        folder = StudyFolder.existing(studies_dir, study)
+        return folder, folder.url
+    from nas.errors import StudyError
+    from nas.records import parse_url
+
+    url = parse_url(storage)
+    # Opening a SQLite file that is not there would make an empty one.
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise StudyError(f"--storage: there is no file {url.database!r}; check the path after sqlite:///")
+    return StudyFolder(studies_dir, study), storage
+
+
+def read_outcome(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, Outcome]:
+    """The study's folder and what it found, read by SQL without Optuna."""
+    from nas.outcome import Outcome
+    from nas.records import Records
+
+    folder, url = database_url(study, studies_dir, storage)
+    records = Records(url)
+    try:
+        return folder, Outcome.read(records, study)
+    finally:
+        records.close()

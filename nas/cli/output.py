@@ -1,0 +1,34 @@
+"""Data goes to stdout, words to stderr; a table keeps all of its columns when it is not on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def say(text: str) -> None:
+    """One line for the person, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def print_json(data: Any) -> None:
+    """JSON on stdout; a NaN would not be JSON and is refused with ValueError."""
+    print(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> None:
+    """A table on stdout; numbers to the right, the columns named in `left` to the left."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a [bracket] in a reason is no markup
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)

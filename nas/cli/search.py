@@ -1,0 +1,103 @@
+"""`nas search`: the search itself."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import STUDIES, StudiesDir
+
+BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
+TRAINING = "Training"
+PLACE = "Where"
+
+
+def _count(text: str) -> int:
+    from nas.errors import StudyError
+    from nas.outcome import count_of
+
+    try:
+        return count_of(text)
+    except StudyError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _limit(what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(parser=_count, metavar="COUNT", help=what, rich_help_panel=BUDGET)
+    return option
+
+
+def search(
+    context: typer.Context,
+    space: Annotated[
+        str, typer.Option(help="Name of a search space ([b]nas spaces list[/]), or a TOML file.")
+    ] = "digits",
+    dataset: Annotated[
+        str | None, typer.Option(help="[b]digits[/], [b]cifar10[/] or [b]folder:PATH[/]. Default: the space's own.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="The study ends with exactly so many complete or pruned trials.")] = 100,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study. Default: the space's name.")] = None,
+    sampler: Annotated[str, typer.Option(help="[b]tpe[/], [b]nsga2[/] or [b]random[/].")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="[b]conformal[/] or [b]none[/].")] = "conformal",
+    rule: Annotated[
+        str | None, typer.Option(help="How shares grow with depth: [b]growing[/], [b]growing-each[/], [b]off[/].")
+    ] = None,
+    cost: Annotated[str | None, typer.Option(help="What to make small: [b]params[/] or [b]macs[/].")] = None,
+    seed: Annotated[int, typer.Option(help="Of proposals and trainings.")] = 0,
+    min_params: Annotated[int | None, _limit("Fewest parameters.")] = None,
+    max_params: Annotated[int | None, _limit("Most parameters.")] = None,
+    min_macs: Annotated[int | None, _limit("Fewest multiply-adds an image.")] = None,
+    max_macs: Annotated[int | None, _limit("Most multiply-adds an image.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a full trial.", rich_help_panel=TRAINING)] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step.", rich_help_panel=TRAINING)] = None,
+    split_seed: Annotated[int, typer.Option(help="Of the validation images.", rich_help_panel=TRAINING)] = 0,
+    train_limit: Annotated[
+        int | None, typer.Option(help="Train on a stratified subset of so many images.", rich_help_panel=TRAINING)
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave broken image files out, counted.", rich_help_panel=TRAINING)
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes on this machine.", rich_help_panel=PLACE)] = 1,
+    device: Annotated[
+        str, typer.Option(help="[b]auto[/], [b]cpu[/], [b]cuda[/] or [b]cuda:N[/].", rich_help_panel=PLACE)
+    ] = "auto",
+    studies_dir: StudiesDir = STUDIES,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Database URL. Default: SQLite in the study's folder.", metavar="URL", rich_help_panel=PLACE),
+    ] = None,
+) -> None:
+    """Search for the front. The same command again goes on where it stopped."""
+    from nas.search.launch import launch
+    from nas.search.options import SearchOptions
+
+    options = SearchOptions(
+        space=space,
+        dataset=dataset,
+        trials=trials,
+        timeout=timeout,
+        study=study,
+        studies_dir=str(studies_dir),
+        storage=storage,
+        sampler=sampler,
+        pruner=pruner,
+        epochs=epochs,
+        batch=batch,
+        rule=rule,
+        cost=cost,
+        min_params=min_params,
+        max_params=max_params,
+        min_macs=min_macs,
+        max_macs=max_macs,
+        workers=workers,
+        device=device,
+        seed=seed,
+        split_seed=split_seed,
+        train_limit=train_limit,
+        skip_broken=skip_broken,
+        command=shlex.join(["nas", *context.obj]),
+    )
+    raise typer.Exit(launch(options))

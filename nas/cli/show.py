@@ -1,0 +1,79 @@
+"""`nas show`: everything on record about one trial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
+
+if TYPE_CHECKING:
+    from nas.architecture import Rule
+    from nas.records import Row
+
+Trial = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")]
+
+
+def show(
+    study: Study, trial: Trial, json: Json = False, studies_dir: StudiesDir = STUDIES, storage: Storage = None
+) -> None:
+    """Print one trial: its modules, shares, learning curve, and why it was stopped."""
+    from nas.cli.options import read_outcome
+    from nas.cli.output import print_json
+
+    folder, outcome = read_outcome(study, studies_dir, storage)
+    row = outcome.trial(trial)
+    on_front = any(row is member for member in outcome.front)
+    if json:
+        print_json({**_plain(row, outcome.rule), "on_front": on_front})
+        return
+    _print(row, outcome.rule)
+    if on_front:
+        print(f"On the front. Take it away: nas export {folder.name} --pick trial:{row.trial}")
+
+
+def _plain(row: Row, rule: Rule) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from nas.architecture import first_fall
+
+    fall = first_fall(row.architecture, rule)
+    return {
+        **asdict(row),
+        "architecture": row.architecture.to_json(),
+        "shares": [float(share) for share in row.architecture.shares],
+        "rule": {"name": rule, "holds": fall is None, "first_fall": fall},
+        "curve": [
+            {"epoch": epoch, "val_accuracy": accuracy, "train_loss": loss} for epoch, accuracy, loss in row.curve
+        ],
+        "stopped": None if row.stopped is None else dict(row.stopped),
+        "started_at": row.started_at.isoformat(),
+        "finished_at": row.finished_at.isoformat(),
+    }
+
+
+def _print(row: Row, rule: Rule) -> None:
+    from nas.cli.output import print_table
+    from nas.outcome import MODULE_COLUMNS, modules_table, rule_verdict
+
+    reading = f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}" if row.curve else "no reading"
+    print(f"Trial {row.trial}: {row.state}, {reading}, {row.seconds:.1f} s")
+    if row.reason:
+        print(f"Reason: {' '.join(row.reason.split())}")
+    if row.stopped:
+        print("Stopped: " + ", ".join(f"{name} {_short(value)}" for name, value in row.stopped.items()))
+    print(f"{row.params:,} parameters, {row.macs:,} MACs an image, key {row.key}")
+    print(f"Trained on {row.device}, {row.threads} threads, seed {row.seed}, worker {row.worker}")
+    print(f"From {row.started_at:%Y-%m-%d %H:%M:%S} to {row.finished_at:%Y-%m-%d %H:%M:%S} UTC\n")
+    print_table(MODULE_COLUMNS, modules_table(row.architecture))
+    print(rule_verdict(row.architecture, rule) + "\n")
+    if row.curve:
+        print_table(
+            ["epoch", "val accuracy", "train loss"],
+            [[str(epoch), f"{accuracy:.4f}", f"{loss:.4f}"] for epoch, accuracy, loss in row.curve],
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
