@@ -1,0 +1,112 @@
+"""What a network is worth while it trains: the averaged weights in a second instance, its batch norm refreshed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nas.data import Dataset, Part, normalise
+from nas.errors import DataError, TrialFailed
+from nas.optimiser import FlatParameters
+
+REFRESH_IMAGES = 1024
+"""Training images that the batch-norm statistics of a reading come from, at most."""
+
+READ_BATCH = 256
+"""Images in one forward pass of a reading."""
+
+
+@torch.inference_mode()
+def accuracy(
+    network: nn.Module, part: Part, mean: Sequence[float], std: Sequence[float], batch: int = READ_BATCH
+) -> float:
+    """Part of the images whose largest logit is their label's, 0..1, in float32; equal logits count the first.
+
+    The network and the images lie on one device. The network runs in evaluation mode and gets its mode back.
+
+    Args:
+        network: float images (N, C, H, W) -> logits (N, classes).
+        part: at least one image.
+        mean, std: of the training images, one a channel, pixels in 0..1.
+        batch: images in one forward pass.
+
+    Raises:
+        DataError: there is no image.
+        TrialFailed: a logit is not finite.
+    """
+    if not len(part):
+        raise DataError("accuracy of no images: the part is empty")
+    training = network.training
+    network.eval()
+    right = torch.zeros((), dtype=torch.int64, device=part.labels.device)
+    finite = torch.ones((), dtype=torch.bool, device=part.labels.device)
+    for images, labels in zip(torch.split(part.images, batch), torch.split(part.labels, batch), strict=True):
+        logits = network(normalise(images, mean, std))
+        right += (logits.argmax(1) == labels).sum()
+        finite &= logits.isfinite().all()
+    network.train(training)
+    count, all_finite = torch.stack([right, finite.long()]).tolist()
+    if not all_finite:
+        raise TrialFailed("the network's outputs are not finite")
+    return float(count / len(part))
+
+
+class Reader:
+    """A second instance of a network, for averaged weights. It shares nothing with the one that trains.
+
+    Batch-norm statistics of averaged weights are nobody's running statistics, so each reading takes them anew: the
+    mean over the batches of a fixed set of training images, without augmentation, evenly spread over the training part.
+
+    Args:
+        network: copied, on its device.
+        dataset: on the same device.
+    """
+
+    def __init__(self, network: nn.Module, dataset: Dataset) -> None:
+        self.network = copy.deepcopy(network).eval()
+        self.network.requires_grad_(False)
+        self._flat = FlatParameters(self.network)
+        self._dataset = dataset
+        self._norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
+        for norm in self._norms:
+            norm.track_running_stats = True
+            norm.momentum = None  # a plain mean over the batches
+        images = len(dataset.train)
+        few = min(images, REFRESH_IMAGES)
+        rows = torch.arange(few, device=dataset.train.images.device) * images // few
+        # parts of nearly equal size, because the mean over batches weighs them equally
+        self._rows = rows.tensor_split(-(-few // READ_BATCH))
+
+    def load(self, average_into: Callable[[Tensor], None]) -> None:
+        """Take averaged weights and refresh the batch-norm statistics.
+
+        Args:
+            average_into: writes the flat averaged parameters over the tensor that it is given.
+        """
+        average_into(self._flat.values)
+        self._refresh()
+
+    def accuracy(self) -> float:
+        """Accuracy on all validation images, 0..1.
+
+        Raises:
+            TrialFailed: a logit is not finite.
+        """
+        dataset = self._dataset
+        return accuracy(self.network, dataset.validation, dataset.mean, dataset.std)
+
+    @torch.inference_mode()
+    def _refresh(self) -> None:
+        if not self._norms:
+            return
+        for norm in self._norms:
+            norm.reset_running_stats()
+            norm.train()  # only these: dropout and auxiliary heads stay off
+        for rows in self._rows:
+            self.network(normalise(self._dataset.train.images[rows], self._dataset.mean, self._dataset.std))
+        for norm in self._norms:
+            norm.eval()
