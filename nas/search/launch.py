@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,10 +58,7 @@ class _Crew:
     """The worker processes of one launcher."""
 
     def __init__(self, options: SearchOptions, logs: Path, display: Display) -> None:
-        command = options.command
-        if options.storage:
-            command = command.replace(options.storage, shown(options.storage))
-        self._options = replace(options, command=command)
+        self._options = replace(options, command=_without_password(options))
         self._logs = logs
         self._display = display
         self._deadline = None if options.timeout is None else time.time() + options.timeout
@@ -213,6 +211,13 @@ class _Crew:
         self._display.say(f"worker {number + 1} was killed (exit code {process.returncode}); another takes its place")
         self._start(number)
         self._go(number)
+
+
+def _without_password(options: SearchOptions) -> str:
+    if options.storage is None:
+        return options.command
+    words = shlex.split(options.command)
+    return shlex.join(word.replace(options.storage, shown(options.storage)) for word in words)
 
 
 def _collect(pipe: IO[str] | None, lines: list[str]) -> None:
