@@ -26,9 +26,11 @@ def shuffled(n: int, batch: int, generator: Generator) -> Iterator[Tensor]:
     1x1 map cannot train on one.
     """
     order = torch.randperm(n, generator=generator, device=generator.device)
-    sizes = [batch] * (n // batch) + ([n % batch] if n % batch else [])
-    if len(sizes) > 1 and sizes[-1] == 1:
-        sizes[-2:] = [batch + 1]
+    sizes = [batch] * (n // batch)
+    if sizes and n % batch == 1:
+        sizes[-1] += 1
+    elif n % batch:
+        sizes.append(n % batch)
     yield from torch.split(order, sizes)
 
 
@@ -41,11 +43,13 @@ def normalise(
         images: pixels 0..255, uint8 or float.
         mean, std: C numbers each, of pixels in 0..1; std above 0.
     """
-    # one multiplication and one addition; worked out in Python so that nothing but two short rows goes to the device
-    scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32).to(images.device, non_blocking=True)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).to(images.device, non_blocking=True)
-    pixels = images.to(torch.float32, memory_format=torch.channels_last)
-    return torch.addcmul(shift.view(1, -1, 1, 1), pixels, scale.view(1, -1, 1, 1)).to(dtype)
+    n, channels, height, width = images.shape
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
+    # as long rows of all pixels, which the CPU adds 2.5 times as fast as channels of three; only these cross over
+    scale, shift = (row.to(images.device, non_blocking=True).repeat(height * width) for row in (scale, shift))
+    pixels = _rows(images).flatten(1).to(torch.float32)
+    return torch.addcmul(shift, pixels, scale).to(dtype).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
@@ -60,32 +64,49 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
             33 % of the image and a height of 0.3 to 3.3 times its width, cut to fit the image.
         generator: of the images' device, or of the CPU.
     """
-    if augmentation.flip or augmentation.crop:
-        images = _flip_and_crop(images, augmentation.flip, augmentation.crop, generator)
-    return _erase(images, augmentation.erase, generator) if augmentation.erase else images
+    if not (augmentation.flip or augmentation.crop or augmentation.erase):
+        return images
+    n, channels, height, width = images.shape
+    rows = _rows(images)
+    if augmentation.crop:
+        rows = _crop(rows, channels, augmentation.crop, generator)
+    if augmentation.flip:
+        rows = _flip(rows, channels, generator)
+    if augmentation.erase:
+        rows = _erase(rows, channels, augmentation.erase, generator)
+    return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _flip_and_crop(images: Tensor, flip: bool, pad: int, generator: Generator) -> Tensor:
-    """One gather for both. Draws, in this order: rows down, columns right, who is mirrored; n of each."""
-    n, _, height, width = images.shape
-    rows = torch.arange(height, device=images.device).expand(n, height)
-    columns = torch.arange(width, device=images.device).expand(n, width)
-    padded = images.permute(0, 2, 3, 1)  # (N, H, W, C): a gather copies whole pixels
-    if pad:
-        padded = F.pad(padded, (0, 0, pad, pad, pad, pad))
-        rows = rows + _whole(n, 2 * pad + 1, generator, images.device)
-        columns = columns + _whole(n, 2 * pad + 1, generator, images.device)
-    if flip:  # the crop is drawn on the picture as it was, then mirrored: the same distribution as the other order
-        mirrored = _uniform(n, generator, images.device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    image = torch.arange(n, device=images.device)[:, None, None]
-    return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+# Below, images are (N, H, W * C): a row of pixels is one run of memory, and copying runs of 96 bytes instead of 3 took
+# a fifth of the time on a CPU.
 
 
-def _erase(images: Tensor, probability: float, generator: Generator) -> Tensor:
+def _rows(images: Tensor) -> Tensor:
+    n, channels, height, width = images.shape
+    return images.permute(0, 2, 3, 1).contiguous().view(n, height, width * channels)
+
+
+def _crop(rows: Tensor, channels: int, pad: int, generator: Generator) -> Tensor:
+    """One gather among all windows of the padded image. Draws n places down, then n to the right."""
+    n, height, run = rows.shape
+    windows = F.pad(rows, (pad * channels, pad * channels, pad, pad)).unfold(1, height, 1).unfold(2, run, channels)
+    down = _whole(n, 2 * pad + 1, generator, rows.device)
+    right = _whole(n, 2 * pad + 1, generator, rows.device)
+    return windows[torch.arange(n, device=rows.device), down, right]
+
+
+def _flip(rows: Tensor, channels: int, generator: Generator) -> Tensor:
+    """Draws n: mirrored under 1/2."""
+    n, height, run = rows.shape
+    mirrored = _uniform(n, generator, rows.device) < 0.5
+    other = rows.view(n, height, run // channels, channels).flip(2)
+    return torch.where(mirrored, other.flatten(1), rows.flatten(1)).view(n, height, run)
+
+
+def _erase(rows: Tensor, channels: int, probability: float, generator: Generator) -> Tensor:
     """Draws, in this order, n each: whether, area, ratio, top, left."""
-    n, _, height, width = images.shape
-    device = images.device
+    n, height, run = rows.shape
+    width, device = run // channels, rows.device
     chosen = _uniform(n, generator, device) < probability
     area = height * width * _between(ERASE_AREA, _uniform(n, generator, device))
     ratio = _between((math.log(ERASE_RATIO[0]), math.log(ERASE_RATIO[1])), _uniform(n, generator, device)).exp()
@@ -94,11 +115,10 @@ def _erase(images: Tensor, probability: float, generator: Generator) -> Tensor:
     top = (_uniform(n, generator, device) * (height - tall + 1)).floor()
     left = (_uniform(n, generator, device) * (width - wide + 1)).floor()
     row = torch.arange(height, device=device)
-    column = torch.arange(width, device=device)
-    rows = (row >= top) & (row < top + tall)  # (N, H)
-    columns = (column >= left) & (column < left + wide)  # (N, W)
-    erased = (chosen & rows)[:, None, :, None] & columns[:, None, None, :]
-    return images.masked_fill(erased, 0)
+    column = torch.arange(run, device=device) // channels
+    inside = (row >= top) & (row < top + tall) & chosen  # (N, H)
+    across = (column >= left) & (column < left + wide)  # (N, W * C)
+    return rows.masked_fill(inside[:, :, None] & across[:, None, :], 0)
 
 
 def _between(bounds: tuple[float, float], unit: Tensor) -> Tensor:
@@ -111,5 +131,5 @@ def _uniform(n: int, generator: Generator, device: torch.device) -> Tensor:
 
 
 def _whole(n: int, stop: int, generator: Generator, device: torch.device) -> Tensor:
-    """(n, 1) int64 in 0..stop - 1."""
-    return torch.randint(stop, (n, 1), generator=generator, device=generator.device).to(device, non_blocking=True)
+    """(n,) int64 in 0..stop - 1."""
+    return torch.randint(stop, (n,), generator=generator, device=generator.device).to(device, non_blocking=True)

@@ -79,7 +79,9 @@ def read(
     kept = [files[row] for row in good]
     gone = sorted({(file.test, file.label) for file in files} - {(file.test, file.label) for file in kept})
     if gone:
-        raise DataError(f"no image of class {shown(classes[gone[0][1]])} in {shown(str(root))} can be read: mend them")
+        raise DataError(
+            f"no image of class {shown(classes[gone[0][1]])!r} in {shown(str(root))} can be read: mend them"
+        )
     labels = np.array([file.label for file in kept], np.int64)
     test = np.array([file.test for file in kept], np.bool_)
     official = any(file.test for file in files)

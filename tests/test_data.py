@@ -1,0 +1,345 @@
+"""Every source of images keeps one contract; then what is particular to digits and CIFAR-10."""
+
+from __future__ import annotations
+
+import urllib.error
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+
+from nas.data import SOURCES, Dataset, Part, cifar10, load_dataset, load_test
+from nas.data.splits import KNOWN, Known, Parts
+from nas.errors import DataError
+from tests.pictures import CIFAR_CLASSES, cifar_archive, picture, pictures, pixels
+
+SHAPE = (3, 8, 8)
+
+
+def make_digits(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return "digits"
+
+
+def make_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    cifar_archive(root, monkeypatch)
+    return "cifar10"
+
+
+def make_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return f"folder:{pictures(root / 'photos', {'cat': 30, 'dog': 20, 'eel': 11})}"
+
+
+def make_folder_with_test(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pictures(root / "photos" / "train", {"cat": 30, "dog": 20, "eel": 11})
+    pictures(root / "photos" / "test", {"cat": 7, "dog": 5, "eel": 3}, start=1000)
+    return f"folder:{root / 'photos'}"
+
+
+MAKERS = [make_digits, make_cifar10, make_folder, make_folder_with_test]  # a new source: one more line
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__.removeprefix("make_"))
+def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    made: str = request.param(tmp_path, monkeypatch)
+    return made
+
+
+def rows(part: Part) -> list[bytes]:
+    return [image.contiguous().numpy().tobytes() for image in part.images]
+
+
+def test_every_source_is_under_contract() -> None:
+    assert {maker.__name__.split("_")[1] for maker in MAKERS} == set(SOURCES)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8), (3, 5, 7)])
+def test_form(spec: str, shape: tuple[int, int, int]) -> None:
+    data = load_dataset(spec, input_shape=shape)
+    for part in (data.train, data.validation, load_test(spec, input_shape=shape)):
+        assert part.images.shape == (len(part), *shape)
+        assert (part.images.dtype, part.labels.dtype) == (torch.uint8, torch.int64)
+        assert part.images.is_contiguous(memory_format=torch.channels_last)
+        assert set(part.labels.tolist()) == set(range(len(data.classes)))
+    assert len(data.mean) == len(data.std) == shape[0]
+    assert data.skipped == data.dropped == 0
+    assert data.name
+    assert "/" not in data.name
+
+
+def test_mean_and_deviation_are_the_training_part_s(spec: str) -> None:
+    data = load_dataset(spec, input_shape=SHAPE, train_limit=20)
+    images = data.train.images.double() / 255
+    assert data.mean == pytest.approx(images.mean((0, 2, 3)).tolist(), abs=1e-12)
+    assert data.std == pytest.approx(images.std((0, 2, 3), correction=0).tolist(), abs=1e-9)
+
+
+def test_sides_are_disjoint_and_whole(spec: str) -> None:
+    data = load_dataset(spec, input_shape=SHAPE)
+    sides = [set(rows(part)) for part in (data.train, data.validation, load_test(spec, input_shape=SHAPE))]
+    assert all(not one & other for one, other in zip(sides, [*sides[1:], sides[0]], strict=True))
+    total = {"digits": 1797, "cifar10": 120}.get(spec, 76 if (Path(spec[7:]) / "test").exists() else 61)
+    assert len(data.train) + len(data.validation) + data.test_size == total
+
+
+def test_every_class_has_its_part_on_every_side(spec: str) -> None:
+    data = load_dataset(spec, input_shape=SHAPE)
+    test = Counter(load_test(spec, input_shape=SHAPE).labels.tolist())
+    train, validation = (Counter(part.labels.tolist()) for part in (data.train, data.validation))
+    official = spec == "cifar10" or (Path(spec[7:]) / "test").exists()
+    for label in range(len(data.classes)):
+        rest = train[label] + validation[label]
+        assert abs(validation[label] - 0.15 * rest) <= 0.5
+        assert official or abs(test[label] - 0.2 * (rest + test[label])) <= 0.5
+
+
+def test_the_test_images_depend_on_the_images_alone(spec: str) -> None:
+    test = load_test(spec, input_shape=SHAPE)
+    for changes in ({"split_seed": 5}, {"train_limit": 20}, {"split_seed": 1, "train_limit": 12}):
+        data = load_dataset(spec, input_shape=SHAPE, **changes)
+        assert not set(rows(test)) & {*rows(data.train), *rows(data.validation)}
+        assert data.test_size == len(test)
+    small = load_test(spec, input_shape=(1, 4, 4))
+    assert torch.equal(small.labels, test.labels)
+
+
+def test_the_split_does_not_depend_on_the_input_size(spec: str) -> None:
+    one, other = (load_dataset(spec, input_shape=shape, train_limit=25) for shape in (SHAPE, (1, 5, 4)))
+    assert (one.digest, one.split_digest) == (other.digest, other.split_digest)
+    assert torch.equal(one.train.labels, other.train.labels)
+    assert torch.equal(one.validation.labels, other.validation.labels)
+
+
+def test_the_split_seed_moves_the_validation_images_only(spec: str) -> None:
+    one, other, again = (load_dataset(spec, input_shape=SHAPE, split_seed=seed) for seed in (0, 1, 1))
+    assert set(rows(one.validation)) != set(rows(other.validation))
+    assert {*rows(one.train), *rows(one.validation)} == {*rows(other.train), *rows(other.validation)}
+    assert one.digest == other.digest
+    assert one.split_digest != other.split_digest == again.split_digest
+    assert torch.equal(other.train.images, again.train.images)
+
+
+def test_a_train_limit_is_stratified_and_grows(spec: str) -> None:
+    whole = load_dataset(spec, input_shape=SHAPE)
+    kept: set[bytes] = set()
+    share = np.bincount(whole.train.labels) / len(whole.train)
+    for limit in (10, 13, 20, 31):
+        data = load_dataset(spec, input_shape=SHAPE, train_limit=limit)
+        assert len(data.train) == limit
+        assert np.all(np.bincount(data.train.labels) >= 1)
+        assert np.all(np.abs(np.bincount(data.train.labels) - limit * share) <= 1.5)
+        assert kept <= set(rows(data.train)) <= set(rows(whole.train))
+        assert torch.equal(data.validation.images, whole.validation.images)
+        assert data.digest == whole.digest
+        assert data.split_digest != whole.split_digest
+        kept = set(rows(data.train))
+    assert load_dataset(spec, input_shape=SHAPE, train_limit=10**6).split_digest == whole.split_digest
+
+
+def test_a_train_limit_under_the_classes_is_refused(spec: str) -> None:
+    classes = load_dataset(spec, input_shape=SHAPE).classes
+    least = len(classes)
+    assert len(load_dataset(spec, input_shape=SHAPE, train_limit=least).train) == least
+    with pytest.raises(DataError, match=f"no image of class {classes[-1]!r}.*at least {least}"):
+        load_dataset(spec, input_shape=SHAPE, train_limit=least - 1)
+    with pytest.raises(DataError, match="at least 1, got 0"):
+        load_dataset(spec, input_shape=SHAPE, train_limit=0)
+
+
+def test_to_a_device_keeps_all_else(spec: str) -> None:
+    data = load_dataset(spec, input_shape=SHAPE)
+    moved = data.to("meta")
+    assert moved.train.images.device.type == moved.validation.labels.device.type == "meta"
+    assert moved.train.images.shape == data.train.images.shape
+    assert (moved.mean, moved.digest, moved.classes) == (data.mean, data.digest, data.classes)
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_images_are_grey_or_colour(spec: str, channels: int) -> None:
+    for load in (load_dataset, load_test):
+        with pytest.raises(DataError, match=rf"1 channel \(grey\) or 3 \(RGB\), the space's input has {channels}"):
+            load(spec, input_shape=(channels, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("digit", "did you mean 'digits'"),
+        ("cifar", "did you mean 'cifar10'"),
+        ("digits:x", "did you mean 'digits'"),
+        ("folder", "allowed: cifar10, digits, folder:PATH"),
+        ("folder:", "needs a path"),
+        ("", "allowed: cifar10, digits, folder:PATH"),
+    ],
+)
+def test_unknown_dataset(given: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load_dataset(given, input_shape=SHAPE)
+
+
+def test_a_path_without_its_prefix_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"write folder:{tmp_path}"):
+        load_dataset(str(tmp_path), input_shape=SHAPE)
+
+
+def test_digits_keep_every_grey() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_dataset("digits", input_shape=(1, 8, 8))
+    assert data.classes == tuple("0123456789")
+    whole = torch.cat([data.train.images, data.validation.images, load_test("digits", input_shape=(1, 8, 8)).images])
+    assert sorted(rows(Part(whole, whole))) == sorted(
+        np.rint(image * (255 / 16)).astype(np.uint8).tobytes() for image in load_digits().images
+    )
+    assert len(whole.unique()) == 17
+
+
+def test_cifar10_keeps_its_own_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar_archive(tmp_path, monkeypatch)
+    data = load_dataset("cifar10", input_shape=(3, 32, 32))
+    assert data.classes == tuple(CIFAR_CLASSES)
+    official = CIFAR10(tmp_path, train=False)
+    test = load_test("cifar10", input_shape=(3, 32, 32))
+    expected = {
+        image.transpose(2, 0, 1).tobytes(): label for image, label in zip(official.data, official.targets, strict=True)
+    }
+    assert dict(zip(rows(test), test.labels.tolist(), strict=True)) == expected
+    assert (len(data.train) + len(data.validation), data.test_size) == (100, 20)
+
+
+def test_cifar10_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_DATA", str(tmp_path / "images"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
+    with pytest.raises(DataError) as caught:
+        load_dataset("cifar10", input_shape=SHAPE)
+    said = str(caught.value)
+    assert "\n" not in said
+    for part in (str(tmp_path / "images"), "name resolution", "cifar-10-python.tar.gz", "NAS_DATA", "folder:PATH"):
+        assert part in said
+
+
+def test_cifar10_s_folder_is_in_the_home_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NAS_DATA", raising=False)
+    assert cifar10.root() == tmp_path / ".cache" / "nas"
+    monkeypatch.setenv("NAS_DATA", "~/elsewhere")
+    assert cifar10.root() == tmp_path / "elsewhere"
+
+
+def load_folder(root: Path, **options: Any) -> Dataset:
+    return load_dataset(f"folder:{root}", input_shape=(3, 9, 12), **options)
+
+
+def test_exact_copies_stay_on_one_side(tmp_path: Path) -> None:
+    """Copies under other names, formats and classes: whichever side has one has all of them."""
+    root = pictures(tmp_path, {"cat": 30, "dog": 30})
+    for number in range(30):
+        (root / "cat" / f"copy-{number}.png").write_bytes((root / "cat" / f"{number:03}.png").read_bytes())
+        picture(root / "dog" / f"again-{number}.bmp", seed=number)  # what cat has, as another format
+    data = load_folder(root)
+    sides = [rows(p) for p in (data.train, data.validation, load_test(f"folder:{root}", input_shape=(3, 9, 12)))]
+    counts = [Counter(side) for side in sides]
+    for number in range(30):
+        content = pixels(number).transpose(2, 0, 1).tobytes()
+        assert sorted(count[content] for count in counts) == [0, 0, 3]
+    distinct = [sum(1 for _ in count) for count in counts]
+    assert distinct == [40, 8, 12]  # 20 % and 15 % of the 30 + 30 distinct ones, by class
+
+
+def test_a_training_copy_of_an_official_test_image_is_dropped(tmp_path: Path) -> None:
+    spec = make_folder_with_test(tmp_path, pytest.MonkeyPatch())
+    root = tmp_path / "photos"
+    clean = load_folder(root)
+    for number, name in enumerate(["cat", "dog"]):  # the second one also under another class
+        (root / "train" / name / f"leak{number}.png").write_bytes((root / "test" / "cat" / "000.png").read_bytes())
+    data = load_folder(root)
+    assert (data.dropped, data.test_size) == (2, clean.test_size)
+    assert data.digest != clean.digest
+    assert torch.equal(data.train.images, clean.train.images)
+    assert load_test(spec, input_shape=SHAPE).images.shape[0] == clean.test_size
+
+
+def test_digests_tell_what_changed(tmp_path: Path) -> None:
+    root = pictures(tmp_path, {"cat": 10, "dog": 10})
+    before = load_folder(root)
+    (root / "cat" / "000.png").rename(root / "cat" / "zzz.png")  # neither a name nor a format is content
+    picture(root / "cat" / "001.bmp", seed=1)
+    (root / "cat" / "001.png").unlink()
+    renamed = load_folder(root)
+    assert (renamed.digest, renamed.split_digest) == (before.digest, before.split_digest)
+    assert torch.equal(renamed.train.images, before.train.images)
+    assert torch.equal(renamed.train.labels, before.train.labels)
+
+    (root / "cat" / "zzz.png").rename(root / "dog" / "zzz.png")
+    relabelled = load_folder(root)
+    one_pixel = pixels(3)
+    one_pixel[4, 4, 1] ^= 1
+    Image.fromarray(one_pixel).save(root / "cat" / "003.png")
+    repainted = load_folder(root)
+    assert len({d.digest for d in (before, relabelled, repainted)}) == 3
+    assert len({d.split_digest for d in (before, relabelled, repainted)}) == 3
+    (root / "dog").rename(root / "duck")
+    assert load_folder(root).digest != repainted.digest
+
+
+def test_known_data_has_its_agreed_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = pictures(tmp_path / "images", {"cat": 50, "dog": 50})
+    usual = load_folder(root)
+    assert (len(usual.train), len(usual.validation), usual.test_size) == (68, 12, 20)
+    monkeypatch.setitem(KNOWN, usual.digest, Known("Pets", Parts(test=Fraction(1, 10), validation=Fraction(1, 9))))
+    known = load_folder(root)
+    assert (len(known.train), len(known.validation), known.test_size) == (80, 10, 10)
+    assert (known.name, usual.name) == ("Pets", "folder:images")
+
+
+@pytest.mark.parametrize(
+    ("count", "side"), [(2, "training, validation and test"), (1, "training, validation and test")]
+)
+def test_too_few_images(tmp_path: Path, count: int, side: str) -> None:
+    root = pictures(tmp_path, {"cat": 3, "dog": count})
+    with pytest.raises(DataError, match=f"class 'dog' has {count} distinct images, and {side} need at least 3"):
+        load_folder(root)
+    picture(root / "dog" / "more.png", seed=99)
+    if count == 2:
+        data = load_folder(root)
+        assert (len(data.train), len(data.validation), data.test_size) == (2, 2, 2)
+
+
+def test_too_few_images_beside_an_official_test_set(tmp_path: Path) -> None:
+    pictures(tmp_path / "train", {"cat": 2, "dog": 1})
+    pictures(tmp_path / "test", {"cat": 1, "dog": 1}, start=50)
+    with pytest.raises(DataError, match="'dog' has 1 distinct images, and training and validation need at least 2"):
+        load_folder(tmp_path)
+
+
+def test_a_constant_channel_has_a_deviation(tmp_path: Path) -> None:
+    pictures(tmp_path, {"cat": 5, "dog": 5})
+    for path in tmp_path.rglob("*.png"):
+        image = np.asarray(Image.open(path)).copy()
+        image[..., 2] = 7
+        Image.fromarray(image).save(path)
+    data = load_folder(tmp_path)
+    assert data.mean[2] == pytest.approx(7 / 255)
+    assert data.std[2] == 1 / 255
+
+
+def test_search_never_holds_a_test_image(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Follow every tensor of a Dataset: none has a test image's pixels, in whatever storage it is a view of."""
+    test = set(rows(load_test(spec, input_shape=SHAPE)))
+    data = load_dataset(spec, input_shape=SHAPE)
+    tensors: list[Tensor] = [data.train.images, data.validation.images]
+    for tensor in tensors:
+        size = int(np.prod(SHAPE))
+        stored = torch.tensor(tensor.untyped_storage().tolist(), dtype=torch.uint8).view(-1, size)
+        assert len(stored) == len(tensor)
+        assert not {row.view(8, 8, 3).permute(2, 0, 1).contiguous().numpy().tobytes() for row in stored} & test
