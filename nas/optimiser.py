@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """All parameters of a module, moved into one float32 tensor of which they become views.
+    """All parameters of a module, moved into one tensor of which they become views.
 
     Parameters with two or more dimensions (weights of convolutions and linear layers) come first, so that weight
     decay is a slice; then biases and the scales and shifts of norms. Weights of convolutions lie in channels_last
     order. Two modules of one architecture have the same order.
 
     Args:
-        module: on its final device; all of its parameters are float32. Its parameters share `values` from now on.
+        module: on its final device, all parameters of one type. They share `values` from now on.
     """
 
     def __init__(self, module: nn.Module) -> None:
