@@ -13,7 +13,7 @@ from nas.architecture import Architecture, Rule, first_fall
 from nas.errors import StudyError, choices
 from nas.records import Records, Row, State
 
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmM]?)")
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -125,12 +125,12 @@ class Outcome:
             StudyError: another word, a trial that did not complete, or nothing that small.
         """
         word, _, argument = text.partition(":")
-        if word == "trial" and argument.isdecimal():
+        if word == "trial" and argument.isascii() and argument.isdecimal():
             row = self.trial(int(argument))
             if row.state != "complete":
                 raise StudyError(f"trial {row.trial} is {row.state} and has no final network; pick one of `nas front`")
             return row
-        if word not in ("best", "knee", "under") or (word == "under") != bool(argument):
+        if not (text in ("best", "knee") or (word == "under" and argument)):
             raise StudyError(choices("pick", text, ("best", "knee", "trial:N", "under:500k")))
         if self.best is None or self.knee is None:
             raise StudyError(f"study {self.study!r} has no complete trial to pick from yet; run `nas search` longer")

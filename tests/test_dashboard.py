@@ -162,3 +162,17 @@ def test_a_port_in_use_and_a_wrong_address_are_said(folder: StudyFolder) -> None
         Dashboard(folder.url, port=99999)
     with pytest.raises(StudyError, match=r"cannot listen on 192.0.2.1 port 0: "):
         Dashboard(folder.url, host="192.0.2.1", port=0)
+
+
+def test_it_ends_though_a_browser_keeps_its_connection(folder: StudyFolder) -> None:
+    dashboard = Dashboard(folder.url, port=0)
+    thread = threading.Thread(target=dashboard.serve, daemon=True)
+    thread.start()
+    address = dashboard.url.removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.request("GET", "/api/meta")
+    assert connection.getresponse().read()
+    dashboard.close()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    connection.close()

@@ -92,6 +92,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str) -> int:
-    if message:  # it is empty where help was printed for want of a subcommand
-        print("nas: " + " ".join(message.split()), file=sys.stderr)
+    print("nas: " + " ".join(message.split()), file=sys.stderr)
     return 1

@@ -43,7 +43,8 @@ class Dashboard:
         self.local = ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
         """Only this machine can reach it."""
         application = ReadOnly(optuna_dashboard.wsgi(storage, store), LOOPBACK_NAMES if self.local else None)
-        self._server = waitress.create_server(application, sockets=[self._socket], threads=4)
+        self._open: dict[int, Any] = {}
+        self._server = waitress.create_server(application, map=self._open, sockets=[self._socket], threads=4)
 
     @property
     def url(self) -> str:
@@ -59,8 +60,10 @@ class Dashboard:
             self._storage.engine.dispose()
 
     def close(self) -> None:
-        """Stop `serve`; safe from any thread."""
-        self._server.trigger.pull_trigger(self._server.close)
+        """Stop `serve`, dropping connections that browsers keep open; safe from any thread."""
+        from waitress import wasyncore
+
+        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._open, ignore_all=True))
 
 
 def read_only_storage(url: str) -> RDBStorage:

@@ -147,7 +147,7 @@ def _write(
         raise ExportError(f"the weights of trial {row.trial} are of another network: {_line(error)}") from error
     network.eval()
     with torch.inference_mode():
-        parts = dataset.validation.images.split(256)
+        parts = torch.split(dataset.validation.images, 256)
         expected = torch.cat([network(normalise(part, dataset.mean, dataset.std)) for part in parts])
 
     card = _card(outcome, row, dataset)

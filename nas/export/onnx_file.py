@@ -41,7 +41,7 @@ def write_onnx(model: nn.Module, input_shape: tuple[int, int, int], path: Path, 
         path: the file to write.
         metadata: kept in the file's own metadata.
     """
-    model = model.eval().to("cpu", memory_format=torch.contiguous_format)
+    model = model.eval().cpu().to(memory_format=torch.contiguous_format)
     example = torch.zeros(2, *input_shape)
     program = torch.onnx.export(
         model,
@@ -75,7 +75,7 @@ def run_onnx(path: Path, images: Tensor, batch: int = 256) -> NDArray[np.float32
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = []
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         pixels = part.contiguous().numpy().astype(np.float32) / np.float32(255)
         found.append(session.run([OUTPUT], {INPUT: pixels})[0])
     return np.concatenate(found)

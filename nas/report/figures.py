@@ -15,7 +15,7 @@ from nas.outcome import Outcome
 from nas.records import Row
 
 # Blue to red over teal and amber: lightness stays in the middle, so no end vanishes on either background.
-SCALE = [[0.0, "#2f6fdb"], [0.35, "#1b9aa0"], [0.7, "#d9951a"], [1.0, "#d2452d"]]
+SCALE = ((0.0, "#2f6fdb"), (0.35, "#1b9aa0"), (0.7, "#d9951a"), (1.0, "#d2452d"))
 LINE, PRUNED, FAILED = "#7183a6", "#8d939e", "#d03b63"
 BINS = 12
 """Learning curves are drawn as so many traces, one a colour: one a trial takes a browser seconds at 1,000 trials."""
@@ -248,12 +248,9 @@ def _log_step(rows: Sequence[Row]) -> str | int:
 def _colour(at: float) -> str:
     """The scale's colour at 0..1."""
     at = min(max(at, 0.0), 1.0)
-    for (left, dark), (right, light) in pairwise(SCALE):
-        if at <= float(right):
-            part = (at - float(left)) / (float(right) - float(left))
-            pairs = zip(_rgb(str(dark)), _rgb(str(light)), strict=True)
-            return "rgb({},{},{})".format(*(round(a + (b - a) * part) for a, b in pairs))
-    raise AssertionError("the scale ends at 1")
+    (left, low), (right, high) = next(pair for pair in pairwise(SCALE) if at <= pair[1][0])
+    part = (at - left) / (right - left)
+    return "rgb({},{},{})".format(*(round(a + (b - a) * part) for a, b in zip(_rgb(low), _rgb(high), strict=True)))
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

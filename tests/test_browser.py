@@ -1,0 +1,175 @@
+"""The report and the dashboard in a real browser. Needs Debian's packages chromium and chromium-driver."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from nas.dashboard.server import Dashboard
+from nas.outcome import Outcome
+from nas.records import Records
+from nas.report.page import write_report
+from nas.study_folder import StudyFolder
+from tests.fake_study import rows, write_study
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="no chromium with its driver: apt-get install chromium chromium-driver",
+    ),
+]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+Browse = Callable[..., webdriver.Chrome]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    folder = write_study(tmp_path_factory.mktemp("studies"), "fake", rows(60), optuna_tables=True)
+    write_report(Outcome.read(Records(folder.url), "fake"), folder.report)
+    return folder
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Iterator[Browse]:
+    """Opens an address in a fresh browser that reaches nothing but this machine."""
+    opened: list[webdriver.Chrome] = []
+
+    def browse(address: str, size: tuple[int, int] = DESKTOP, theme: str = "light") -> webdriver.Chrome:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        flags = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking"
+        flags += " disable-component-update disable-sync no-first-run"
+        for flag in flags.split():
+            options.add_argument(f"--{flag}")
+        options.add_argument(f"--user-data-dir={tmp_path / str(len(opened))}")
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        opened.append(browser)
+        media = [{"name": "prefers-color-scheme", "value": theme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get(address)
+        return browser
+
+    yield browse
+    for browser in opened:
+        browser.quit()
+
+
+def drawn(browser: webdriver.Chrome) -> None:
+    WebDriverWait(browser, 60).until(lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == "3")
+
+
+def complaints(browser: webdriver.Chrome) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_report_is_drawn_and_fits(browse: Browse, folder: StudyFolder, size: tuple[int, int], theme: str) -> None:
+    browser = browse(folder.report.as_uri(), size, theme)
+    drawn(browser)
+    assert complaints(browser) == []
+    found = Outcome.read(Records(folder.url), "fake")
+    points = browser.execute_script(
+        "return [...document.querySelectorAll('#front .points')].map(g => g.children.length)"
+    )
+    assert sorted(points) == [
+        0,
+        *sorted(found.count(s) for s in ("complete", "pruned", "failed")),
+    ]  # the line of the front has no marks
+    wide, inside = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= inside  # no sideways scrolling of the page
+    boxes = browser.execute_script(
+        """const box = (e) => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
+        return ["front", "curves", "shares"].map((name) => {
+          const figure = document.getElementById(name), legend = figure.querySelector(".legend");
+          const texts = [...figure.querySelectorAll("text")].filter((text) => text.textContent.trim());
+          return {
+            name, figure: box(figure), plot: box(figure.querySelector(".nsewdrag")), legend: legend && box(legend),
+            texts: texts.map((text) => [text.textContent, ...box(text)]),
+          };
+        });"""
+    )
+    for entry in boxes:
+        left, top, right, bottom = entry["figure"]
+        for text, *(x0, y0, x1, y1) in entry["texts"]:
+            cut = x0 < left - 1 or y0 < top - 1 or x1 > right + 1 or y1 > bottom + 1
+            assert not cut, f"{text!r} is cut off in {entry['name']}"
+        if entry["legend"]:
+            assert entry["legend"][3] <= entry["plot"][1] + 2, f"the legend lies over {entry['name']}"
+        assert entry["plot"][2] - entry["plot"][0] > 0.6 * (right - left)
+    ink = browser.execute_script("return getComputedStyle(document.querySelector('#front .xtick text')).fill")
+    light = sum(int(part) for part in ink.removeprefix("rgb(").rstrip(")").split(",")) > 3 * 128
+    assert light == (theme == "dark")
+
+
+def test_the_report_follows_the_theme_zooms_and_answers_a_hover(browse: Browse, folder: StudyFolder) -> None:
+    browser = browse(folder.report.as_uri())
+    drawn(browser)
+    ink = "return getComputedStyle(document.querySelector('#front .xtick text')).fill"
+    before = browser.execute_script(ink)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(ink) != before)
+
+    span = "const r = document.getElementById('front').layout.yaxis.range; return r[1] - r[0];"
+    whole = browser.execute_script(span)
+    button = browser.find_element(By.ID, "zoom")
+    button.click()
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(span) < 0.8 * whole)
+    assert button.text == "Show every network"
+    button.click()
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(span) == pytest.approx(whole))
+
+    marks = browser.find_elements(By.CSS_SELECTOR, "#front .points path")
+    ActionChains(browser).move_to_element(marks[-1]).perform()
+    hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#front .hovertext"))
+    assert "trial" in hover[0].text
+    assert "shares" in hover[0].text
+    assert complaints(browser) == []
+
+
+@contextmanager
+def served(folder: StudyFolder) -> Iterator[Dashboard]:
+    dashboard = Dashboard(folder.url, port=0)
+    thread = threading.Thread(target=dashboard.serve, daemon=True)
+    thread.start()
+    try:
+        yield dashboard
+    finally:
+        dashboard.close()
+        thread.join(timeout=30)
+
+
+def test_the_dashboard_shows_the_study_and_cannot_delete_it(browse: Browse, folder: StudyFolder) -> None:
+    with served(folder) as dashboard:
+        browser = browse(dashboard.url)
+        body = browser.find_element(By.TAG_NAME, "body")
+        WebDriverWait(browser, 60).until(lambda _: "fake" in body.text)
+        status = browser.execute_async_script(
+            "const done = arguments[arguments.length - 1];"
+            "fetch('/api/studies/1', {method: 'DELETE'}).then((answer) => done(answer.status));"
+        )
+        assert status == 405
+        browser.get(f"{dashboard.url}dashboard/studies/1")
+        body = browser.find_element(By.TAG_NAME, "body")
+        WebDriverWait(browser, 60).until(lambda _: "fake" in body.text and "Pareto" in body.text)
+        browser.get(f"{dashboard.url}api/studies")
+        summaries = json.loads(browser.find_element(By.TAG_NAME, "body").text)["study_summaries"]
+        assert [summary["study_name"] for summary in summaries] == ["fake"]

@@ -1,0 +1,239 @@
+"""The report: one file that opens without a network, with nothing in it that a stranger could make run."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from nas.outcome import Outcome
+from nas.records import Records
+from nas.report import page as page_module
+from nas.report.figures import _colour, _ticks, curves_figure, front_figure, shares_figure, si
+from nas.report.page import page, write_report
+from tests.fake_study import EPOCHS, HOSTILE, rows, write_study
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = write_study(tmp_path_factory.mktemp("studies"), "fake", rows(60))
+    return Outcome.read(Records(folder.url), "fake")
+
+
+@pytest.fixture(scope="module")
+def text(outcome: Outcome) -> str:
+    return page(outcome)
+
+
+class Parsed(HTMLParser):
+    """What a browser would see: tags with their attributes, and text outside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.words.append(data)
+
+
+def figures_in(text: str) -> dict[str, Any]:
+    found = re.search(r"^const FIGURES = (.*);$", text, re.MULTILINE)
+    assert found is not None
+    figures: dict[str, Any] = json.loads(found[1])
+    return figures
+
+
+def trace(figure: go.Figure, name: str) -> Any:
+    (found,) = [trace for trace in figure.data if (trace.name or "").startswith(name)]
+    return found
+
+
+def test_it_loads_nothing_from_anywhere(text: str) -> None:
+    parsed = Parsed(text)
+    for tag, attributes in parsed.tags:
+        assert not {"src", "srcset", "action"} & attributes.keys(), tag
+        assert (attributes.get("href") or "data:,") == "data:,"
+    policy = [a["content"] or "" for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy[0].startswith("default-src 'none';")
+    assert "http" not in policy[0]
+    assert sum("plotly.js v" in script for script in parsed.scripts) == 1
+    assert len(text) < 6_000_000
+
+
+def test_what_comes_from_outside_stays_text(outcome: Outcome, tmp_path: Path) -> None:
+    evil = replace(
+        outcome,
+        study=HOSTILE,
+        settings={**outcome.settings, "space_toml": f"{HOSTILE}\n$study ${{plotly}}", HOSTILE: HOSTILE},
+        identity={HOSTILE: HOSTILE},
+    )
+    text = page(evil, studies_dir=Path(HOSTILE))
+    parsed = Parsed(text)
+    assert len([tag for tag, _ in parsed.tags if tag == "script"]) == 2
+    assert not any("alert('boo')" in script and "<script>" in script for script in parsed.scripts)
+    assert HOSTILE in "".join(parsed.words)  # it is shown, as text
+    assert "$study ${plotly}" in "".join(parsed.words)
+    figures = figures_in(text)
+    hovers = [h for trace in figures["front"]["data"] for h in trace.get("hovertext", []) if "alert" in h]
+    assert hovers
+    assert all("<script>" not in hover and html.escape("<script>") in hover for hover in hovers)
+
+
+def test_the_front_shows_every_trial_where_it_stands(outcome: Outcome) -> None:
+    figure = front_figure(outcome)
+    by_state = {
+        state: [row for row in outcome.rows if row.state == state] for state in ("complete", "pruned", "failed")
+    }
+    for state, members in by_state.items():
+        drawn = trace(figure, state)
+        assert drawn.name == f"{state} ({len(members)})"
+        assert list(drawn.x) == [row.cost for row in members]
+        assert [f"<b>trial {row.trial}</b>, {state}" for row in members] == [
+            t.split("<br>")[0] for t in drawn.hovertext
+        ]
+    pruned = trace(figure, "pruned")
+    assert list(pruned.y) == [row.curve[-1][1] for row in by_state["pruned"]]
+    assert all("5.1 points under the front" in hover for hover in pruned.hovertext)
+    bottom = min(row.val_accuracy for row in outcome.rows if row.val_accuracy is not None)
+    unread = [
+        (y, hover)
+        for y, hover, row in zip(
+            trace(figure, "failed").y, trace(figure, "failed").hovertext, by_state["failed"], strict=True
+        )
+        if row.val_accuracy is None
+    ]
+    assert unread
+    assert all(y == bottom and "no reading" in hover for y, hover in unread)
+    assert list(trace(figure, "complete").marker.color) == [math.log10(row.macs) for row in by_state["complete"]]
+    assert list(trace(figure, "front").x) == [row.cost for row in outcome.front]
+    assert figure.layout.xaxis.type == "log"
+
+
+def test_knee_and_best_are_labelled(outcome: Outcome) -> None:
+    assert outcome.knee is not None
+    assert outcome.best is not None
+    labels = {label.text: (label.x, label.y) for label in front_figure(outcome).layout.annotations}
+    assert labels == {
+        f"<b>knee</b>, trial {outcome.knee.trial}": (math.log10(outcome.knee.cost), outcome.knee.val_accuracy),
+        f"<b>best</b>, trial {outcome.best.trial}": (math.log10(outcome.best.cost), outcome.best.val_accuracy),
+    }
+    alone = replace(outcome, front=outcome.front[-1:])
+    (label,) = front_figure(alone).layout.annotations
+    assert label.text.startswith("<b>knee and best</b>")
+
+
+def test_every_curve_is_drawn_whole_and_apart(outcome: Outcome) -> None:
+    drawn: set[tuple[tuple[float, float], ...]] = set()
+    for line in curves_figure(outcome).data:
+        current: list[tuple[float, float]] = []
+        for x, y in zip(line.x, line.y, strict=True):
+            if x is None:
+                if current:
+                    drawn.add(tuple(current))
+                current = []
+            else:
+                current.append((x, y))
+        assert not current  # each curve ends in a gap
+    assert drawn == {tuple((e, a) for e, a, _ in row.curve) for row in outcome.rows if row.curve}
+    assert max(len(curve) for curve in drawn) == EPOCHS
+    assert len(curves_figure(outcome).data) <= 13  # not one trace a trial
+
+
+def test_shares_of_the_front_are_drawn_over_the_others(outcome: Outcome) -> None:
+    figure = shares_figure(outcome)
+    names = [line.name for line in figure.data]
+    assert names[0] == "other complete"  # underneath
+    lines = [line for line in figure.data[1:] if line.x[0] is not None]
+    assert [list(line.y)[:-1] for line in lines] == [
+        [float(share) for share in row.architecture.shares] for row in outcome.front
+    ]
+
+
+def test_the_table_gives_each_network_its_command(outcome: Outcome, text: str) -> None:
+    parsed = Parsed(text)
+    commands = [word for word in parsed.words if word.startswith("nas export")]
+    assert commands == [f"nas export fake --pick trial:{row.trial}" for row in outcome.front]
+    assert f"nas report fake --studies-dir {'/x y'!r}" in html.unescape(page(outcome, studies_dir=Path("/x y")))
+
+
+def test_the_header_counts(outcome: Outcome, text: str) -> None:
+    tiles = dict(re.findall(r"<div><b>([^<]*)</b><span>([^<]*)</span></div>", text.split("</header>")[0]))
+    named = {name: value for value, name in tiles.items()}
+    assert named["complete"] == str(outcome.count("complete"))
+    assert named["hypervolume, 0 to 1"] == f"{outcome.hypervolume:.4f}"
+    saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
+    assert named[f"epochs of {outcome.epochs_unpruned} without pruning ({saved:.0%} saved)"] == str(outcome.epochs_used)
+
+
+def test_a_study_without_trials_or_without_a_front_has_a_page(outcome: Outcome) -> None:
+    empty = page(replace(outcome, rows=(), front=()))
+    assert "No trial is complete yet" in empty
+    assert "const ZOOM = null;" in empty
+    failed = tuple(row for row in outcome.rows if row.state == "failed" and not row.curve)
+    assert failed
+    assert f"failed ({len(failed)})" in page(replace(outcome, rows=failed, front=()))
+
+
+def test_one_network_has_a_page(outcome: Outcome) -> None:
+    row = outcome.front[0]
+    figures = figures_in(page(replace(outcome, rows=(row,), front=(row,))))
+    assert figures["front"]["data"][-1]["x"] == [row.cost]
+
+
+def test_it_is_written_aside_then_renamed(outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "report.html"
+    write_report(outcome, path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    path.write_text("the old page")
+
+    def fails(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(page_module.Path, "replace", fails)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(outcome, path)
+    assert path.read_text() == "the old page"
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(7, "7"), (1200, "1.2k"), (350_000, "350k"), (2e6, "2M"), (3.1e9, "3.1G")])
+def test_counts_in_short(value: float, text: str) -> None:
+    assert si(value) == text
+
+
+def test_colours_and_ticks_stay_inside() -> None:
+    assert _colour(0.0) == "rgb(47,111,219)"
+    assert _colour(1.0) == "rgb(210,69,45)"
+    assert _colour(-1.0) == _colour(0.0)
+    assert _ticks(2.0, 3.0) == [100, 200, 500, 1000]
+    assert _ticks(math.log10(301), math.log10(330)) == [301, 330]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (75, "1 min 15 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert page_module._duration(seconds) == text
