@@ -251,10 +251,19 @@ def test_margin_of_few_is_a_quarter_wider_than_all_that_was_seen():
     assert verdict_of(ConformalPruner(rho=0), study).prune
 
 
-@pytest.mark.parametrize(("count", "alpha", "rank"), [(19, 0.05, 19), (38, 0.05, 38), (39, 0.05, 38), (9, 0.1, 9)])
+@pytest.mark.parametrize(
+    ("count", "alpha", "rank"), [(19, 0.05, 19), (38, 0.05, 38), (39, 0.05, 38), (9, 0.1, 9), (49, 0.42, 29)]
+)
 def test_margin_is_the_conformal_quantile_as_soon_as_it_exists(count, alpha, rank):
     study = study_of([*near_front(count, 0.01), record(99, {1: 0.1})])
     assert verdict_of(ConformalPruner(rho=0, alpha=alpha), study).margin == pytest.approx(0.01 * (rank - 1))
+
+
+def test_a_margin_of_nothing_prunes_what_is_behind_by_anything_but_never_a_tie():
+    tie = verdict_of(ConformalPruner(rho=0), study_of([*near_front(19), record(99, {1: 0.5})]))
+    assert tie == Verdict(rung=1, deficit=0.0, margin=0.0, dominated_by=None, prune=False)
+    behind = verdict_of(ConformalPruner(rho=0), study_of([*near_front(19), record(99, {1: 0.4999})]))
+    assert (behind.margin, behind.prune) == (0.0, True)
 
 
 def test_validation_images_and_seed_noise_widen_what_is_near():
@@ -267,6 +276,11 @@ def test_validation_images_and_seed_noise_widen_what_is_near():
     assert verdict_of(ConformalPruner(rho=0, validation_images=74), study).margin == pytest.approx(0.02)
     assert verdict_of(ConformalPruner(rho=0, seed_std=0.021), study).margin == pytest.approx(0.02)
     assert verdict_of(ConformalPruner(rho=0, scale=4.1), study).margin == pytest.approx(0.02)
+    # Behind by exactly what is near is near.
+    exact = [{**one, "values": [0.75 if one["values"][1] == 1 else 0.5, 1.0]} for one in records]
+    study = study_of([*exact, record(3, {1: 0.5})])
+    assert verdict_of(ConformalPruner(rho=0, seed_std=0.25), study).margin is not None
+    assert verdict_of(ConformalPruner(rho=0, seed_std=0.24), study).margin is None
 
 
 def test_a_rung_is_scaled_by_its_median_but_never_by_less_than_the_floor():
@@ -369,6 +383,19 @@ def test_the_trial_that_is_handed_in_counts_not_the_stored_one():
     stale.intermediate_values = {1: 0.0}
     assert not ConformalPruner(rho=0).prune(study, study.trials[-1])
     assert ConformalPruner(rho=0).prune(study, stale)
+
+    # Nor is it its own rival.
+    study = study_of([*near_front(8), record(50, {1: 0.9})])
+    stale = study.trials[-1]
+    stale.intermediate_values = {1: 0.6}
+    assert verdict_of(ConformalPruner(rho=0), study).deficit == 0
+    assert ConformalPruner(rho=0).explain(study, stale).deficit == 0
+
+
+def test_an_infinite_objective_is_no_front_to_be_near_to():
+    endless = record(2, {1: 0.5, 3: 0.5, LAST: 0.5}, TrialState.COMPLETE, math.inf)
+    study = study_of([endless, *near_front(8), record(50, {1: 0.0})])
+    assert verdict_of(ConformalPruner(rho=0), study).margin is not None
 
 
 # ---- audits

@@ -165,7 +165,7 @@ def decide(
         return deficit, None
     scales = np.maximum(np.median(scores, axis=0), floor)
     worst = np.sort((scores / scales).max(axis=1))
-    rank = math.ceil(round((count + 1) * (1 - alpha), 9))  # rounded: 20 * 0.95 must not be a hair over 19
+    rank = math.ceil(round((count + 1) * (1 - alpha), 9))  # 50 * (1 - 0.42) is a hair over 29
     if rank <= count:
         return deficit, float(scales[column] * worst[rank - 1])
     return deficit, float(WIDER * scales[column] * worst[-1] + slack)
