@@ -54,7 +54,8 @@ def should_prune(trial: optuna.Trial) -> bool:
             f"{type(study.pruner).__name__} cannot judge a study of {len(study.directions)} objectives: create it with "
             "pruner=nas.search.pruners.ConformalPruner()"
         )
-    return study.pruner.prune(study, trial.storage.get_trial(_trial_id(trial)))
+    # Some of Optuna's pruners answer with a bool of NumPy, which is not False where it should be.
+    return bool(study.pruner.prune(study, trial.storage.get_trial(_trial_id(trial))))
 
 
 def pruned(trial: optuna.Trial) -> optuna.TrialPruned:
