@@ -71,7 +71,7 @@ def set_up(options: SearchOptions, number: int, workers: int) -> Setup:
     """
     space = options.check()
     device = pick_device(options.device)
-    if device.type == "cuda" and device.index is None:
+    if device.type == "cuda" and ":" not in options.device:  # the workers spread over what is there
         device = torch.device("cuda", number % torch.cuda.device_count())
     dataset = load_dataset(
         options.dataset or space.dataset,

@@ -118,7 +118,8 @@ def _storage(url: str) -> BaseStorage:
 
 def _compare(name: str, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     before, now = dict(_flat(made)), dict(_flat(asked))
-    for path in sorted(before.keys() | now.keys()):
+    # The shallow first: another cost changes the budget as well, and the cost is what the user said.
+    for path in sorted(before.keys() | now.keys(), key=lambda path: (path.count("."), path)):
         if before.get(path) != now.get(path):
             raise StudyError(
                 f"study {name!r} was made with {path} = {before.get(path)!r}, this command says {now.get(path)!r}: "

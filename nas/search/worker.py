@@ -14,8 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -23,11 +23,12 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import Trial, TrialState
 from optuna_dashboard import save_note
+from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.costs import peak_memory_mb
 from nas.errors import NasError, StudyError, TrialFailed
-from nas.evaluation import Evaluation, evaluate, training_seed
+from nas.evaluation import evaluate, training_seed
 from nas.records import Row, State
 from nas.search import pruned, report
 from nas.search.claims import FAILURES, Claims
@@ -65,6 +66,19 @@ class Stop:
         """Raise `Interrupted` where it was asked."""
         if self.asked:
             raise Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a training ended: `again` where the network may be tried again, `killed` where it was ended from outside."""
+
+    state: State
+    curve: list[EpochResult]
+    reason: str | None = None
+    verdict: Verdict | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    again: bool = False
+    killed: bool = False
 
 
 class SearchWorker:
@@ -176,7 +190,7 @@ class SearchWorker:
         """Train, record and tell one trial."""
         architecture = self._architecture
         assert architecture is not None  # the sampler has just proposed it
-        setup, opened, started = self._setup, self._opened, datetime.now(UTC)
+        setup, started = self._setup, datetime.now(UTC)
         seed = training_seed(self._options.seed, architecture.key)
         known = {
             "cost": float(setup.space.cost_of(architecture)),
@@ -192,52 +206,15 @@ class SearchWorker:
         for name, value in known.items():
             trial.set_user_attr(name, value)
         self._emit({"event": "trial", "trial": trial.number, "params": architecture.params, "macs": architecture.macs})
-        curve: list[EpochResult] = []
-        verdicts: list[Verdict] = []
-
-        def should_stop(read: Sequence[EpochResult]) -> bool:
-            last = read[-1]
-            curve[:] = read
-            report(trial, last.val_accuracy, last.epoch)
-            self._emit({"event": "epoch", "trial": trial.number, "epoch": last.epoch, "accuracy": last.val_accuracy})
-            verdict = self._pruner.explain(self._study, opened.storage.get_trial(trial._trial_id))
-            if verdict.spared and "spared" not in trial.user_attrs:
-                trial.set_user_attr("spared", _grounds(verdict))  # what an audit of the rule counts
-            verdicts[:] = [verdict]
-            return verdict.prune
-
-        reason: str | None = None
-        state: State = "complete"
-        again = killed = False
-        evaluation: Evaluation | None = None
-        try:
-            evaluation = evaluate(
-                architecture,
-                setup.dataset,
-                setup.space.recipe,
-                seed=seed,
-                device=setup.device,
-                should_stop=should_stop,
-                interrupt=self._stop.check,
-            )
-        except TrialFailed as failure:
-            reason, state, again = failure.reason, "failed", not failure.deterministic
-        except Interrupted:
-            reason, state, again, killed = INTERRUPTED, "failed", True, True
-        stopped: dict[str, Any] | None = None
-        if evaluation is not None:
-            curve[:] = evaluation.curve
-            if evaluation.stopped:
-                state, stopped = "pruned", _grounds(verdicts[0])
-                reason = _words(verdicts[0])
+        ended = self._train(trial, architecture, seed)
         row = Row(
             trial=trial.number,
             key=architecture.key,
             architecture=architecture,
-            state=state,
-            reason=reason,
-            val_accuracy=curve[-1].val_accuracy if curve else None,
-            curve=tuple((point.epoch, point.val_accuracy, point.train_loss) for point in curve),
+            state=ended.state,
+            reason=ended.reason,
+            val_accuracy=ended.curve[-1].val_accuracy if ended.curve else None,
+            curve=tuple((point.epoch, point.val_accuracy, point.train_loss) for point in ended.curve),
             params=architecture.params,
             macs=architecture.macs,
             cost=setup.space.cost_of(architecture),
@@ -248,14 +225,51 @@ class SearchWorker:
             worker=self._worker.id,
             started_at=started,
             finished_at=datetime.now(UTC),
-            killed=killed,
-            stopped=stopped,
+            killed=ended.killed,
+            stopped=None if ended.verdict is None else _grounds(ended.verdict),
         )
-        self._tell(trial, row, evaluation, again)
-        if killed:
+        self._tell(trial, row, ended)
+        if ended.killed:
             raise Interrupted
 
-    def _tell(self, trial: Trial, row: Row, evaluation: Evaluation | None, again: bool) -> None:
+    def _train(self, trial: Trial, architecture: Architecture, seed: int) -> _Ended:
+        """Train one network, reading by reading, asking the pruner."""
+        curve: list[EpochResult] = []
+        verdicts: list[Verdict] = []
+
+        def read(last: EpochResult) -> None:
+            curve.append(last)
+            report(trial, last.val_accuracy, last.epoch)
+            self._emit({"event": "epoch", "trial": trial.number, "epoch": last.epoch, "accuracy": last.val_accuracy})
+
+        def should_stop(so_far: Sequence[EpochResult]) -> bool:
+            read(so_far[-1])
+            verdict = self._pruner.explain(self._study, trial.storage.get_trial(trial._trial_id))
+            if verdict.spared and "spared" not in trial.user_attrs:
+                trial.set_user_attr("spared", _grounds(verdict))  # what an audit of the rule counts
+            verdicts[:] = [verdict]
+            return verdict.prune
+
+        try:
+            evaluation = evaluate(
+                architecture,
+                self._setup.dataset,
+                self._setup.space.recipe,
+                seed=seed,
+                device=self._setup.device,
+                should_stop=should_stop,
+                interrupt=self._stop.check,
+            )
+        except TrialFailed as failure:
+            return _Ended("failed", curve, failure.reason, again=not failure.deterministic)
+        except Interrupted:
+            return _Ended("failed", curve, INTERRUPTED, again=True, killed=True)
+        if evaluation.stopped:
+            return _Ended("pruned", curve, _words(verdicts[0]), verdict=verdicts[0])
+        read(evaluation.curve[-1])  # the last reading, about which no pruner is asked
+        return _Ended("complete", curve, weights=evaluation.weights)
+
+    def _tell(self, trial: Trial, row: Row, ended: _Ended) -> None:
         """Attributes, weights, the row, and last Optuna's state: whatever dies between, `recover` can finish."""
         trial.set_user_attr("seconds", row.seconds)
         if row.reason is not None:
@@ -263,9 +277,9 @@ class SearchWorker:
         save_note(trial, note(row))
         if row.state == "pruned":
             pruned(trial)
-        elif row.state == "complete" and evaluation is not None:
-            self._weights.keep(row, evaluation.weights)
-        self._claims.finish(self._claim, row, again=again)
+        elif row.state == "complete":
+            self._weights.keep(row, ended.weights)
+        self._claims.finish(self._claim, row, again=ended.again)
         if row.state == "complete":
             values = [float(row.val_accuracy or 0.0), float(row.cost)]
             self._study.tell(trial, values)
