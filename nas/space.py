@@ -36,11 +36,24 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a user asks of the budget; None leaves a bound to the file."""
+
+    min_params: int | None = None
+    max_params: int | None = None
+    min_macs: int | None = None
+    max_macs: int | None = None
+
+
 @dataclass(frozen=True)
 class Space:
     """A search space, as a file states it and as a user's options narrow it.
 
     Make one with `load_space`, then `narrowed` and `with_classes`.
+
+    Args:
+        file_minimum: the file's lowest cost is in force; see `narrowed`.
 
     Raises:
         SpaceError: no network is inside the budget, or the rule needs ranges that the file does not state.
@@ -51,9 +64,10 @@ class Space:
     file: SpaceFile
     rule: Rule
     cost: Cost
-    budget: Budget
     recipe: Recipe
     classes: int
+    limits: Limits = Limits()
+    file_minimum: bool = True
 
     def __post_init__(self) -> None:
         if self.rule == "growing-each" and self.file.widths.share_3x3 is None:
@@ -61,11 +75,7 @@ class Space:
                 f"space {self.name!r} has no ranges for the rule 'growing-each': "
                 "state share_3x3 and share_5x5 under [widths], or take another rule"
             )
-        for cost, unit, low, high in (
-            ("params", "parameters", self.budget.min_params, self.budget.max_params),
-            ("macs", "MACs", self.budget.min_macs, self.budget.max_macs),
-        ):
-            least, most = self._reach(cost)
+        for unit, low, high, (least, most) in self._bounds():
             known = f"the smallest possible has {least:,}, the largest {most:,}"
             if high is not None and least > high:
                 raise SpaceError(f"no network of space {self.name!r} has at most {high:,} {unit}: {known}")
@@ -101,14 +111,30 @@ class Space:
         return ("size", *self.shapes.coordinates)
 
     @cached_property
+    def budget(self) -> Budget:
+        """The bounds in force: the user's, and where he gives none, the file's.
+
+        Of the file's, [params] bounds a search by MACs from above only, and [macs] one by parameters not at all: its
+        range is there to be searched, and few networks would lie in both.
+        """
+        limits, params, macs, by_macs = self.limits, self.file.params, self.file.macs, self.cost == "macs"
+        low = params.low if self.file_minimum and not by_macs else None
+        low_params, high_params = _given(limits.min_params, limits.max_params, low, params.high, self.reach("params"))
+        low = macs.low if macs and self.file_minimum and by_macs else None
+        high = macs.high if macs and by_macs else None
+        low_macs, high_macs = _given(limits.min_macs, limits.max_macs, low, high, self.reach("macs"))
+        least, most = self.reach("params")
+        return Budget(low_params or least, high_params or most, low_macs, high_macs)
+
+    @cached_property
     def cost_range(self) -> tuple[int, int]:
         """(low, high) of `cost` in this search: the budget, as far as the widths' ranges reach."""
-        budget = self.budget
-        low, high = (
-            (budget.min_params, budget.max_params) if self.cost == "params" else (budget.min_macs, budget.max_macs)
-        )
-        least, most = self._reach(self.cost)
+        _, low, high, (least, most) = self._bounds()[COSTS.index(self.cost)]
         return max(low or least, least), min(high or most, most)
+
+    def reach(self, cost: Cost) -> tuple[int, int]:
+        """Least and highest count of `cost` inside the widths' ranges, whatever the budget."""
+        return getattr(self.smallest(), cost), max(getattr(corner, cost) for corner in self.shapes.corners)
 
     def cost_of(self, architecture: Architecture) -> int:
         """The count that this search minimises, of one network."""
@@ -162,8 +188,8 @@ class Space:
     ) -> Space:
         """The space under a user's options; None leaves a thing as it is.
 
-        The options replace the file's bounds, and may go beyond them as far as the widths' ranges reach. A maximum
-        under a minimum that the user did not give lowers that one to the smallest network's, and the other way round.
+        The bounds replace the file's, and may go beyond them as far as the widths' ranges reach. The file's own
+        minimum gives way to a maximum that leaves it to less than half of the shapes.
 
         Raises:
             SpaceError: an unknown rule or cost, a number below 1, a minimum above its maximum, or no network is left;
@@ -172,26 +198,40 @@ class Space:
         for what, given, allowed in (("rule", rule, RULES), ("cost", cost, COSTS)):
             if given is not None and given not in allowed:
                 raise SpaceError(choices(what, given, allowed))
-        numbers = {"min-params": min_params, "max-params": max_params, "min-macs": min_macs, "max-macs": max_macs}
-        for option, number in (*numbers.items(), ("epochs", epochs), ("batch", batch)):
+        asked = {"min_params": min_params, "max_params": max_params, "min_macs": min_macs, "max_macs": max_macs}
+        for option, number in (*asked.items(), ("epochs", epochs), ("batch", batch)):
             if number is not None and number < 1:
+                option = option.replace("_", "-")
                 raise SpaceError(f"--{option} {number}: it must be a whole number of at least 1")
-        budget = self.budget
-        params = _bounds(
-            "params", (budget.min_params, budget.max_params), (min_params, max_params), self._reach("params")
-        )
-        macs = _bounds("macs", (budget.min_macs, budget.max_macs), (min_macs, max_macs), self._reach("macs"))
+        limits = replace(self.limits, **{option: number for option, number in asked.items() if number is not None})
+        for what, low, high in (
+            ("params", limits.min_params, limits.max_params),
+            ("macs", limits.min_macs, limits.max_macs),
+        ):
+            if low is not None and high is not None and low > high:
+                raise SpaceError(f"--min-{what} {low:,} is above --max-{what} {high:,}: no network is left")
         space = replace(
             self,
             rule=next((known for known in RULES if known == rule), self.rule),
             cost=next((known for known in COSTS if known == cost), self.cost),
-            budget=Budget(params[0] or budget.min_params, params[1] or budget.max_params, *macs),
             recipe=self.recipe.model_copy(
                 update={"epochs": epochs or self.recipe.epochs, "batch": batch or self.recipe.batch}
             ),
+            limits=limits,
+            file_minimum=True,
         )
-        if any(number is not None for number in numbers.values()):
-            space._check_not_empty()
+        if limits == Limits():
+            return space
+        if space._part_inside() < 0.5:
+            space = replace(space, file_minimum=False)
+            if space._part_inside() == 0:
+                said = [
+                    f"{low or least:,} to {high or most:,} {unit} (possible: {least:,} to {most:,})"
+                    for unit, low, high, (least, most) in space._bounds()
+                ]
+                raise SpaceError(
+                    f"no network of space {self.name!r} was found with {' and '.join(said)}: widen the budget"
+                )
         return space
 
     def with_classes(self, classes: int) -> Space:
@@ -224,9 +264,18 @@ class Space:
     def _amount(self) -> Amount | None:
         return self.file.params if self.cost == "params" else self.file.macs
 
-    def _reach(self, cost: str) -> tuple[int, int]:
-        """Least and highest count of `cost` inside the widths' ranges."""
-        return getattr(self.smallest(), cost), max(getattr(corner, cost) for corner in self.shapes.corners)
+    def _bounds(self) -> tuple[tuple[str, int | None, int | None, tuple[int, int]], ...]:
+        """(unit, minimum, maximum, reach) for parameters and MACs, in the order of COSTS."""
+        budget = self.budget
+        return (
+            ("parameters", budget.min_params, budget.max_params, self.reach("params")),
+            ("MACs", budget.min_macs, budget.max_macs, self.reach("macs")),
+        )
+
+    def _part_inside(self) -> float:
+        """The part of 64 fixed vectors whose networks meet the minima: each bound alone may, and yet not all."""
+        points = np.random.default_rng(0).random((64, len(self.coordinates)))
+        return sum(self.allows(self.decode(point)) for point in points) / len(points)
 
     def _checked(self, vector: Sequence[float] | Floats) -> Floats:
         try:
@@ -273,24 +322,6 @@ class Space:
         if fall is not None:
             raise AssertionError(f"the rule {self.rule!r} is broken at module {fall}: {architecture.shares}")
 
-    def _check_not_empty(self) -> None:
-        """Each bound can be met, and yet not all of them together: look at some networks.
-
-        Raises:
-            SpaceError: none of 64 is inside.
-        """
-        points = np.random.default_rng(0).random((64, len(self.coordinates)))
-        if any(self.allows(self.decode(point)) for point in points):
-            return
-        said = []
-        for cost, unit, low, high in (
-            ("params", "parameters", self.budget.min_params, self.budget.max_params),
-            ("macs", "MACs", self.budget.min_macs, self.budget.max_macs),
-        ):
-            least, most = self._reach(cost)
-            said.append(f"{low or least:,} to {high or most:,} {unit} (possible: {least:,} to {most:,})")
-        raise SpaceError(f"no network of space {self.name!r} was found with {' and '.join(said)}: widen the budget")
-
 
 def load_space(name_or_path: str) -> Space:
     """The space of a name that ships with the package, or of a TOML file.
@@ -300,14 +331,12 @@ def load_space(name_or_path: str) -> Space:
     """
     name, text = read_space(name_or_path)
     file = parse_space(text, name_or_path)
-    macs = (file.macs.low, file.macs.high) if file.macs else (None, None)
-    budget = Budget(file.params.low, file.params.high, *macs)
     try:
-        space = Space(file.name or name, text, file, file.rule, file.cost, budget, file.recipe, file.classes)
+        space = Space(file.name or name, text, file, file.rule, file.cost, file.recipe, file.classes)
     except ArchitectureError as error:  # a map that vanishes in the stem or between stages
         raise SpaceError(f"{name_or_path}: [network] {error}") from error
-    for cost, amount in (("params", file.params), ("macs", file.macs)):
-        least, most = space._reach(cost)
+    for cost, amount in zip(COSTS, (file.params, file.macs), strict=True):
+        least, most = space.reach(cost)
         if amount and not least <= amount.low < amount.high <= most:
             raise SpaceError(
                 f"{name_or_path}: [{cost}] low = {amount.low:,} and high = {amount.high:,} are out of reach: "
@@ -316,13 +345,12 @@ def load_space(name_or_path: str) -> Space:
     return space
 
 
-def _bounds(
-    what: str, old: tuple[int | None, int | None], new: tuple[int | None, int | None], reach: tuple[int, int]
+def _given(
+    new_low: int | None, new_high: int | None, low: int | None, high: int | None, reach: tuple[int, int]
 ) -> tuple[int | None, int | None]:
-    """(low, high) after a user's options; an end that he left alone gives way."""
-    low, high = (given if given is not None else kept for given, kept in zip(new, old, strict=True))
-    if low is not None and high is not None and low > high:
-        if None not in new:
-            raise SpaceError(f"--min-{what} {low:,} is above --max-{what} {high:,}: no network is left")
-        return (reach[0], high) if new[0] is None else (low, reach[1])
-    return low, high
+    """(low, high) of one count, the user's first; an end of the file's that contradicts his goes to the reach's."""
+    if new_high is not None and low is not None and low > new_high:
+        low = reach[0]
+    if new_low is not None and high is not None and high < new_low:
+        high = reach[1]
+    return (low if new_low is None else new_low), (high if new_high is None else new_high)

@@ -195,9 +195,12 @@ def parse_space(text: str, where: str) -> SpaceFile:
         said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
         raise SpaceError(_one_line(f"{where}: not a TOML file: {said}")) from error
     except ValidationError as error:
-        first, *rest = error.errors(include_url=False)
+        problems = [dict(problem) for problem in error.errors(include_url=False)]
+        unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
+        # A misspelt key is missing too, under its right name: said once.
+        first, *rest = [*unknown, *(p for p in problems if p["type"] not in ("extra_forbidden", "missing"))] or problems
         more = f" (and {len(rest)} more to mend)" if rest else ""
-        raise SpaceError(_one_line(f"{where}: {_said(dict(first))}") + more) from error
+        raise SpaceError(_one_line(f"{where}: {_said(first)}") + more) from error
 
 
 def _tuples(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from nas.architecture import Architecture, Conv, InceptionWidths, LocalResponseNorm, MaxPool, StemLayer
 
 W = InceptionWidths
@@ -88,3 +90,37 @@ def single_module(module: InceptionWidths) -> Architecture:
 
 NAIVE = W(64, 0, 64, 0, 64, 0)
 V1 = W(64, 96, 128, 16, 32, 32)
+
+
+def random_architecture(random: Random) -> Architecture:
+    """Any network on a small map: every field takes different values, reduce and projection 0 among them."""
+    pick, yes = random.randint, lambda: random.random() < 0.5
+    stem: list[StemLayer] = []
+    for _ in range(pick(0, 3)):
+        kernel = pick(1, 5)
+        stem.append(
+            random.choice(
+                (
+                    Conv(pick(1, 12), kernel, pick(1, 2), pick(kernel // 2, 3), batch_norm=yes(), bias=yes()),
+                    MaxPool(kernel := pick(2, 3), pick(1, 2), pick(0, kernel // 2), ceil=yes()),
+                    LocalResponseNorm(pick(1, 5), random.uniform(0, 1e-3), random.random(), random.uniform(0.5, 2)),
+                )
+            )
+        )
+    stages = tuple(
+        tuple(W(pick(1, 9), pick(0, 6), pick(1, 9), pick(0, 4), pick(1, 9), pick(0, 9)) for _ in range(pick(1, 3)))
+        for _ in range(pick(1, 3))
+    )
+    batch_norm = yes()
+    return Architecture(
+        input_shape=(pick(1, 4), pick(20, 40), pick(20, 40)),
+        classes=pick(1, 12),
+        stem=tuple(stem),
+        stages=stages,
+        stage_pools=tuple(MaxPool(pick(2, 3), 2, pick(0, 1), ceil=yes()) for _ in stages[1:]),
+        batch_norm=batch_norm,
+        conv_bias=not batch_norm and yes(),
+        batch_norm_eps=random.choice((1e-5, 1e-3)),
+        dropout=random.choice((0.0, 0.25)),
+        auxiliary=(0,) if yes() and not stem else (),
+    )

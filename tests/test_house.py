@@ -12,9 +12,10 @@ import nas
 PACKAGE = Path(nas.__file__).parent
 ORDER = [
     ["errors"],
-    ["shapes", "architecture", "counting"],
+    ["counting"],
+    ["architecture"],
     ["recipe"],
-    ["rule", "space_file", "space"],
+    ["rule", "space_file", "shapes", "space"],
     ["pareto"],
     ["data"],
     ["models"],

@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.space import Space
 
-app = typer.Typer(help="Search spaces: list, show, check and sample them.", no_args_is_help=True)
+app = typer.Typer(help="Search spaces: list, show, check and sample them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A space that ships, or the path of a TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command("list")
