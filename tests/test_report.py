@@ -230,6 +230,7 @@ def test_colours_and_ticks_stay_inside() -> None:
     assert _colour(-1.0) == _colour(0.0)
     assert _ticks(2.0, 3.0) == [100, 200, 500, 1000]
     assert _ticks(math.log10(301), math.log10(330)) == [301, 330]
+    assert _ticks(math.log10(190), math.log10(2100)) == [190, 500, 1000, 2100]  # 200 and 2,000 would overlap the ends
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def curves_figure(outcome: Outcome) -> go.Figure:
                 showlegend=False,
             )
     figure.add_scatter(**_colour_key([row.cost for row in rows], _cost_name(outcome.cost)))
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    few = max(row.curve[-1][0] for row in rows) <= 15
+    figure.update_xaxes(title="epoch", dtick=1 if few else None)  # no half epochs
     figure.update_yaxes(title="validation accuracy")
     return figure
 
@@ -229,20 +230,21 @@ def _log_range(values: Sequence[int]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[int]:
-    """Round numbers 1, 2, 5 times a power of ten in a range of log10; the ends where none lies inside."""
+    """Ends of a range of log10, and the numbers 1, 2, 5 times a power of ten that are not too near to them."""
+    room = 0.1 * (high - low)
     inside = [
         digit * 10**power
         for power in range(math.floor(low), math.ceil(high) + 1)
         for digit in (1, 2, 5)
-        if low <= math.log10(digit * 10**power) <= high
+        if low + room < math.log10(digit * 10**power) < high - room
     ]
-    return inside or [round(10**low), round(10**high)]
+    return [round(10**low), *inside, round(10**high)]
 
 
 def _log_step(rows: Sequence[Row]) -> str | int:
-    """Labels at 1, 2, 5 of each decade where there are few decades, else at each decade."""
+    """Labels at each digit of a decade, at 1, 2, 5, or at each decade: as few as the range needs."""
     low, high = _log_range([row.cost for row in rows])
-    return "D2" if high - low < 2.5 else 1
+    return "D1" if high - low < 0.8 else "D2" if high - low < 2.5 else 1
 
 
 def _colour(at: float) -> str:

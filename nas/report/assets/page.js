@@ -20,7 +20,7 @@ function look() {
 
 // The colour bar: beside a wide figure, under a narrow one.
 const BESIDE = { orientation: "v", x: 1.02, xanchor: "left", y: 0.5, yanchor: "middle", len: 1, thickness: 10 };
-const BELOW = { orientation: "h", x: 0.5, xanchor: "center", y: -0.24, yanchor: "top", len: 1, thickness: 8 };
+const BELOW = { orientation: "h", x: 0.5, xanchor: "center", y: -0.22, yanchor: "top", len: 1, thickness: 8 };
 
 function show(name) {
   const figure = FIGURES[name], element = document.getElementById(name);
@@ -29,7 +29,10 @@ function show(name) {
   layout.legend = { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" };
   layout.hovermode = "closest";
   layout.dragmode = narrow.matches ? false : "zoom"; // a finger scrolls the page
-  for (const trace of figure.data) if (trace.marker && trace.marker.colorbar) Object.assign(trace.marker.colorbar, narrow.matches ? BELOW : BESIDE);
+  for (const bar of figure.data.map((trace) => trace.marker && trace.marker.colorbar).filter(Boolean)) {
+    Object.assign(bar, narrow.matches ? BELOW : BESIDE);
+    bar.title.side = narrow.matches ? "top" : "right";
+  }
   const config = {
     responsive: true, displaylogo: false, displayModeBar: !narrow.matches, modeBarButtonsToRemove: ["select2d", "lasso2d"],
   };
