@@ -108,6 +108,7 @@ def test_decay_spares_biases_and_norms():
     optimiser(flat, warmup_steps=0).step()
     changed = flat.values != before
     assert changed[: flat.decayed].all()
+    assert all(parameter.grad is None for parameter in module.parameters())  # the next backward pass starts afresh
     assert not changed[flat.decayed :].any()
 
 

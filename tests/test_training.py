@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nas.training as training_module
+from nas.architecture import Architecture
 from nas.data import Part
 from nas.errors import DataError, DeviceError, SpaceError, TrialFailed
 from nas.models import build
@@ -87,7 +88,23 @@ def test_the_seed_decides_and_torchs_own_random_state_neither_matters_nor_moves(
     assert curve(list(training(seed=6).fit())) != curve(through[1])
 
 
-def test_epochs_draw_different_orders_and_dropout(monkeypatch: pytest.MonkeyPatch):
+def test_orders_differ_by_epoch_and_by_seed(monkeypatch: pytest.MonkeyPatch):
+    orders: list[tuple[int, ...]] = []
+    real = training_module.shuffled
+
+    def spy(n: int, batch: int, generator: torch.Generator) -> list[Tensor]:
+        rows = list(real(n, batch, generator))
+        orders.append(tuple(torch.cat(rows).tolist()))
+        return rows
+
+    monkeypatch.setattr(training_module, "shuffled", spy)
+    for seed in (5, 6):
+        list(training(seed=seed).fit())
+    drawn = orders[1:5] + orders[6:]  # the first of each training counts the steps
+    assert len(set(drawn)) == len(drawn) == 2 * RECIPE.epochs
+
+
+def test_epochs_draw_different_dropout(monkeypatch: pytest.MonkeyPatch):
     drawn: list[Tensor] = []
     dropout = nn.Dropout.forward
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: drawn.append(dropout(self, torch.ones(8))) or x)
@@ -202,6 +219,7 @@ def test_a_reading_refreshes_batch_norm_and_nothing_else():
     assert torch.equal(reader._flat.values, weights)
     norms = {name for name, layer in reader.network.named_modules() if isinstance(layer, nn.BatchNorm2d)}
     assert {name for name, mode in modes.items() if mode} == norms
+    assert not any(layer.training for layer in reader.network.modules())
     reader.accuracy()
     assert not any(modes.values())
     assert not any(layer.training for layer in reader.network.modules())
@@ -228,6 +246,9 @@ def test_refreshed_statistics_are_those_of_the_training_images(monkeypatch: pyte
 
 
 def test_without_batch_norm_there_is_nothing_to_refresh():
+    reader = Reader(build(network(batch_norm=False)), DATA)
+    reader.network.register_forward_pre_hook(lambda *_: pytest.fail("a pass that refreshes nothing"))
+    reader.load(lambda values: None)
     recipe = RECIPE.model_copy(update={"epochs": 1, "batch": 1, "augmentation": Augmentation()})
     (result,) = training(architecture=network(batch_norm=False), dataset=dataset(5, 8), recipe=recipe).fit()
     assert 0 <= result.val_accuracy <= 1
@@ -341,6 +362,15 @@ def test_the_machines_memory_running_out_fails_the_trial(monkeypatch: pytest.Mon
     run_out(monkeypatch, lambda number, images: True, error)
     with pytest.raises(TrialFailed, match="out of memory"):
         next(training().fit())
+
+
+def test_a_network_that_does_not_fit_fails_the_trial(monkeypatch: pytest.MonkeyPatch):
+    def build_nothing(architecture: Architecture) -> nn.Module:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training_module, "build", build_nothing)
+    with pytest.raises(TrialFailed, match="out of memory"):
+        training()
 
 
 def test_other_runtime_errors_are_ours_and_pass_through(monkeypatch: pytest.MonkeyPatch):
