@@ -33,7 +33,8 @@ def objective(trial):
     width = trial.suggest_int("width", 2, 64, log=True)
     weights = width * (64 + 1 + 10) + 10
     trial.set_user_attr("cost", weights)           # known before training, and objective 1
-    model = MLPClassifier(width, learning_rate_init=trial.suggest_float("rate", 1e-4, 1e-1, log=True))
+    rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+    model = MLPClassifier(width, learning_rate_init=rate, random_state=0)
     for epoch in range(1, 11):
         accuracy = model.partial_fit(x[:900], y[:900], classes=range(10)).score(x[900:], y[900:])
         nas.search.report(trial, accuracy, epoch)  # in place of trial.report, which wants one objective
@@ -42,7 +43,8 @@ def objective(trial):
     return accuracy, weights
 
 pruner = nas.search.pruners.ConformalPruner(validation_images=len(x) - 900)
-study = optuna.create_study(directions=["maximize", "minimize"], pruner=pruner)
+sampler = optuna.samplers.TPESampler(seed=0)
+study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler, pruner=pruner)
 study.optimize(objective, n_trials=60)
 """
 

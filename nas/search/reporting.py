@@ -49,7 +49,7 @@ def should_prune(trial: optuna.Trial) -> bool:
             message says what to set.
     """
     study = trial.study
-    if isinstance(study.pruner, SINGLE_OBJECTIVE):
+    if len(study.directions) > 1 and isinstance(study.pruner, SINGLE_OBJECTIVE):
         raise ValueError(
             f"{type(study.pruner).__name__} cannot judge a study of {len(study.directions)} objectives: create it with "
             "pruner=nas.search.pruners.ConformalPruner()"
