@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -155,6 +156,15 @@ def test_digest_tells_labels_sides_and_classes() -> None:
     unofficial = source(images, 2, official=False)
     named = source(images, 3, official=True)
     assert len({s.digest for s in (made, flipped, moved, unofficial, named)}) == 5
+
+
+def test_digest_tells_a_label_that_leaves_the_order_as_it_is() -> None:
+    made = source([(n, 0, False) for n in range(8)], 2, official=False)
+    hashes = tuple(sorted(made.hashes))
+    labels = [np.array([0] * zeros + [1] * (8 - zeros)) for zeros in (4, 5)]
+    one, other = (replace(made, hashes=hashes, labels=given) for given in labels)
+    assert one.digest != other.digest
+    assert split(one).digest != split(other).digest
 
 
 def test_known_parts_are_named_and_leave_most_for_training() -> None:

@@ -203,6 +203,15 @@ def test_every_map_has_the_shape_that_the_architecture_states(batch_norm: bool) 
     assert all((m.conv.bias is None) == hasattr(m, "norm") for m in network.modules() if hasattr(m, "conv"))
 
 
+def test_local_response_norm_has_its_four_numbers() -> None:
+    stem = (Conv(6, batch_norm=False), LocalResponseNorm(size=3, alpha=0.5, beta=0.25, k=2.0))
+    network = build(tiny(stem=stem))
+    maps = network.stem[0](torch.randn(2, 1, 8, 8))
+    squares = torch.nn.functional.pad(maps**2, (0, 0, 0, 0, 1, 1))
+    around = (squares[:, :-2] + squares[:, 1:-1] + squares[:, 2:]) / 3  # PyTorch's alpha is of the mean
+    torch.testing.assert_close(network.stem[1](maps), maps / (2.0 + 0.5 * around) ** 0.25)
+
+
 def test_network_without_stem_or_bias() -> None:
     network = build(tiny(stem=(), batch_norm=False))
     assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)
@@ -234,6 +243,9 @@ def test_channels_last_from_the_first_convolution_on() -> None:
         )
     network(torch.randn(2, 1, 8, 8).to(memory_format=torch.channels_last))
     assert formats == [True] * 3
+    weight = network.inception[1].conv_3x3.conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
 
 
 def test_names_in_the_state_do_not_depend_on_the_input_size() -> None:
