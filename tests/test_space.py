@@ -142,6 +142,18 @@ def test_candidates_go_from_the_smallest_network_to_the_widest() -> None:
         assert (network.params, network.macs) == (found.params[row], found.macs[row])
 
 
+def test_totals_are_the_nearest_even_steps_to_a_multiple() -> None:
+    space = load_space("cifar10")
+    step, most = space.file.widths.step, space.file.widths.max_channels
+    for vector in vectors(space, 20):
+        width = space.shapes.draw(vector[1:])["width"]
+        totals = space.shapes.candidates(vector[1:]).widths[:, :, [0, 2, 4, 5]].sum(axis=2)
+        for total in totals:
+            free = (total > 4 * step) & (total < most)
+            if free.any():  # one multiple is within a step of every module
+                assert ((total - step) / width)[free].max() <= ((total + step) / width)[free].min() + 1e-9
+
+
 def test_smallest_and_largest() -> None:
     for name in SPACES:
         space = load_space(name)

@@ -130,6 +130,10 @@ def test_identity_is_content(tmp_path: Path) -> None:
     space = load_space("tiny")
     identity = space.identity()
     assert json.loads(json.dumps(identity)) == identity
+    assert set(identity) == {
+        "input", "network", "widths", "classes", "rule", "cost", "size_levels", "budget", "recipe"
+    }  # fmt: skip
+    assert (identity["rule"], identity["cost"]) == ("growing", "params")
     commented = edited_tiny(tmp_path, ("low = 900", "low = 9_0_0   # at least"), ("high = 2.0", "high = 2"))
     assert load_space(str(commented)).identity() == identity
     assert load_space(str(commented)).name == "mine"
