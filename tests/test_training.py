@@ -13,6 +13,7 @@ from nas.architecture import Architecture
 from nas.data import Part
 from nas.errors import DataError, DeviceError, SpaceError, TrialFailed
 from nas.models import build
+from nas.optimiser import FlatParameters, ScheduleFreeAdamW
 from nas.reading import Reader, accuracy
 from nas.recipe import Augmentation
 from nas.training import EpochResult, Training, hashed, pick_device
@@ -159,6 +160,7 @@ def one_loss(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[float, li
 
     def spy(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
         loss = real(logits, labels, **options)
+        assert options == {"label_smoothing": RECIPE.label_smoothing}
         calls.append({"logits": logits.detach().clone(), "labels": labels, "loss": loss.item()})
         return loss
 
@@ -183,6 +185,20 @@ def test_auxiliary_heads_add_three_tenths_of_their_loss(monkeypatch: pytest.Monk
     main, *heads = (call["loss"] for call in calls)
     assert len(heads) == 2
     assert loss == pytest.approx(main + 0.3 * sum(heads), rel=1e-5)
+
+
+def test_the_recipe_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch):
+    given: list[dict[str, Any]] = []
+    real = training_module.ScheduleFreeAdamW
+
+    def spy(parameters: FlatParameters, **settings: Any) -> ScheduleFreeAdamW:
+        given.append(settings)
+        return real(parameters, **settings)
+
+    monkeypatch.setattr(training_module, "ScheduleFreeAdamW", spy)
+    training(recipe=RECIPE.model_copy(update={"clip_norm": 3.0, "warmup": 0.25}))
+    # four epochs of five batches
+    assert given == [{"learning_rate": 0.02, "weight_decay": 0.01, "warmup_steps": 5, "clip_norm": 3.0}]
 
 
 def test_every_image_is_seen_once_an_epoch_and_a_last_single_image_joins_the_batch_before(
