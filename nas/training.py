@@ -220,7 +220,6 @@ class Training:
         seed = hashed(self._seed, "epoch", self._epoch + 1)
         generator = torch.Generator(self.device).manual_seed(seed)
         total = torch.zeros((), device=self.device)
-        self._network.train()
         with _memory(), _seeded(seed, self.device):  # dropout knows only torch's own generator
             for rows in shuffled(len(train), self._recipe.batch, generator):
                 self._interrupt()

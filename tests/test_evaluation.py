@@ -6,7 +6,7 @@ from torch import nn
 
 from nas.costs import latency_ms, peak_memory_mb
 from nas.errors import TrialFailed
-from nas.evaluation import evaluate, training_seed
+from nas.evaluation import Evaluation, evaluate, training_seed
 from nas.models import build
 from nas.reading import accuracy
 from nas.training import EpochResult, Training
@@ -37,6 +37,12 @@ def test_an_evaluation_says_what_the_training_gave():
     fresh = build(network())
     fresh.load_state_dict(evaluation.weights)
     assert accuracy(fresh, DATA.validation, DATA.mean, DATA.std) == evaluation.val_accuracy
+
+
+def test_the_accuracy_is_the_last_epochs_never_the_best_ones():
+    curve = tuple(EpochResult(epoch, accuracy, 1.0, 0.1) for epoch, accuracy in enumerate([0.2, 0.9, 0.4], start=1))
+    evaluation = Evaluation(curve, 1, 1, 1.0, 0, "cpu", 1, weights={}, stopped=False)
+    assert evaluation.val_accuracy == 0.4
 
 
 def test_stopping_ends_the_training_there():

@@ -201,6 +201,22 @@ def test_the_recipe_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch):
     assert given == [{"learning_rate": 0.02, "weight_decay": 0.01, "warmup_steps": 5, "clip_norm": 3.0}]
 
 
+def test_training_images_are_augmented_and_read_ones_are_not(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[int, Augmentation]] = []
+
+    def black(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+        seen.append((len(images), augmentation))
+        return torch.zeros_like(images)
+
+    monkeypatch.setattr(training_module, "augment", black)
+    one = training(recipe=RECIPE.model_copy(update={"epochs": 1}))
+    inputs: list[Tensor] = []
+    one._network.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    list(one.fit())
+    assert seen == [(size, RECIPE.augmentation) for size in (32, 32, 32, 32, 6)]
+    assert all(len(images.unique()) == 1 for images in inputs)
+
+
 def test_every_image_is_seen_once_an_epoch_and_a_last_single_image_joins_the_batch_before(
     monkeypatch: pytest.MonkeyPatch,
 ):
