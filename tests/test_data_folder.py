@@ -101,8 +101,11 @@ def test_train_alone_holds_the_class_folders(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    data = load(pictures(tmp_path, {"train": 8, "test": 6, "tram": 5}))
-    assert data.classes == ("test", "train", "tram")
+    pictures(tmp_path, {"train": 8, "test": 6, "tram": 5})
+    assert load(tmp_path).classes == ("test", "train", "tram")
+    pictures(tmp_path / "train", {"steam": 3, "electric": 3}, start=50)  # with folders inside, it is still a class
+    data = load(tmp_path)
+    assert (data.classes, total(data)) == (("test", "train", "tram"), 25)
 
 
 def test_grey_and_colour(root: Path) -> None:

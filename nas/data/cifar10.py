@@ -30,7 +30,7 @@ def read(input_shape: tuple[int, int, int]) -> Source:
     folder = root()
     try:
         with warnings.catch_warnings():
-            # the files were pickled by a NumPy of 2009, which NumPy 2.4 deprecates
+            # pickled by a NumPy of 2009, which 2.4.0 to 2.4.4 deprecate and later ones do not (numpy, pull 31177)
             warnings.filterwarnings("ignore", message=r".*align should be passed", category=Warning)
             train = CIFAR10(folder, train=True, download=True)
             test = CIFAR10(folder, train=False)

@@ -58,7 +58,7 @@ def read(
     root = Path(path).expanduser().absolute()
     classes, files = _listed(root)
     # a change of any file's name, size or time is another identity
-    stamps = [[os.fsencode(f.path).hex(), f.label, f.test, f.size, f.changed_ns] for f in files]
+    stamps = [[os.fsencode(f.path).hex(), f.size, f.changed_ns] for f in files]
     identity = [CACHE_VERSION, PIL.__version__, input_shape, stamps]
     cached = cache.file_of(cache_folder, identity) if cache_folder else None
     decoded = cache.load(cached) if cached else None
