@@ -253,10 +253,11 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, er
         main(raising(monkeypatch, error))
 
 
-def test_a_reader_that_leaves_early_is_no_error(folder: StudyFolder, place: list[str]) -> None:
+@pytest.mark.parametrize("words", [["front", "fake", "--json"], ["report", "fake"]], ids=["much", "a line"])
+def test_a_reader_that_leaves_early_is_no_error(folder: StudyFolder, place: list[str], words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as after `| head`, before the first line
-    command = [sys.executable, "-m", "nas", "front", "fake", "--json", *place]
+    command = [sys.executable, "-m", "nas", *words, *place]
     try:
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     finally:

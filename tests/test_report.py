@@ -96,6 +96,7 @@ def test_what_comes_from_outside_stays_text(outcome: Outcome, tmp_path: Path) ->
     assert not any("alert('boo')" in script and "<script>" in script for script in parsed.scripts)
     assert HOSTILE in "".join(parsed.words)  # it is shown, as text
     assert "$study ${plotly}" in "".join(parsed.words)
+    assert "<" not in next(line for line in text.splitlines() if line.startswith("const FIGURES"))
     figures = figures_in(text)
     hovers = [h for trace in figures["front"]["data"] for h in trace.get("hovertext", []) if "alert" in h]
     assert hovers

@@ -79,8 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NasError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         return _say(message)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # `nas front digits | head -1`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
