@@ -65,7 +65,7 @@ MISTAKES = [
     ("classes = 10", 'classes = 10\nrule = "up"', "rule: input should be 'growing', 'growing-each' or 'off', got 'up'"),
     ('dataset = "digits"', 'dataset = ""', "dataset: "),
     ('dataset = "digits"', "dataset = 1979-05-27", "dataset: input should be a valid string, got datetime.date"),
-    ("learning_rate = 0.01", "learning_rate = 0", "recipe.learning_rate: input should be greater than 0, got 0"),
+    ("learning_rate = ", "learning_rate = -", "recipe.learning_rate: input should be greater than 0, got -"),
     ("classes = 10", "classes = ", "not a TOML file: Invalid value (at line"),
     ("classes = 10", "classes = " + "[" * 5_000, "not a TOML file: "),
 ]  # fmt: skip

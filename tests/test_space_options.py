@@ -159,7 +159,7 @@ def test_identity_is_content(tmp_path: Path) -> None:
                 ("channels = 8, kernel = 3", "channels = 6, kernel = 3"),
                 ("stages = [1, 2]", "stages = [1, 2]\nbatch_norm = false"),
                 ("max_channels = 48", "max_channels = 64"),
-                ("label_smoothing = 0.1", "label_smoothing = 0.2"),
+                ("label_smoothing = 0.", "label_smoothing = 0.0"),
             )
         ),
     ]
