@@ -13,12 +13,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.fake_study import rows, write_study
 
 from nas.dashboard.read_only import LOOPBACK_NAMES, ReadOnly
 from nas.dashboard.server import Dashboard, read_only_storage
 from nas.errors import StudyError
 from nas.study_folder import StudyFolder
+from tests.fake_study import rows, write_study
 
 
 @pytest.fixture(scope="module")
