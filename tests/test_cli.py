@@ -255,11 +255,12 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, er
 
 @pytest.mark.parametrize("words", [["front", "fake", "--json"], ["report", "fake"]], ids=["much", "a line"])
 def test_a_reader_that_leaves_early_is_no_error(folder: StudyFolder, place: list[str], words: list[str]) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
     os.close(reading)  # as after `| head`, before the first line
     command = [sys.executable, "-m", "nas", *words, *place]
     try:
-        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
     finally:
         os.close(writing)
     assert "BrokenPipe" not in done.stderr
