@@ -1,8 +1,8 @@
 """Schedule-free AdamW (Defazio et al. 2024, arXiv 2405.15682) on one flat tensor, about fifteen operators a step.
 
-A network of a few thousand parameters has some forty tensors, and a loop over them costs more than the arithmetic: one
-step of the authors' package and a norm clip took 0.59 ms on 41 tensors and 5,742 parameters, torch's fused AdamW and
-the clip 0.41 ms, this 0.09 ms (one thread, medians of 200 in one run).
+A network of a few thousand parameters has some forty tensors, and a loop over them costs more than the arithmetic. To
+a forward and backward pass of 7.9 ms (41 tensors, 3,442 parameters) the authors' package with torch's norm clip adds
+1.3 ms, torch's fused AdamW with the clip 1.1 ms, this 0.3 ms (one thread, least of 150 steps taken in turns, 2 runs).
 """
 
 from __future__ import annotations
