@@ -6,12 +6,14 @@ The tables are named ``nas_*``. `nas_version` holds the number of the layout; Op
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -144,8 +146,12 @@ class Records:
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
+        address = self.url
+        if address.get_backend_name() == "sqlite" and address.database and _sealed(Path(address.database)):
+            # The write-ahead log wants to make files even for a reader; nobody can be writing here.
+            address = address.set(database=f"file:{quote(address.database)}", query={"immutable": "1", "uri": "true"})
         with explained(self.url):
-            self.engine = sa.create_engine(self.url, **engine_options(self.url))
+            self.engine = sa.create_engine(address, **engine_options(self.url))
         if self.url.get_backend_name() == "sqlite":
             prepare_sqlite(self.engine)
 
@@ -308,6 +314,10 @@ def _explanation(url: URL, said: str) -> str:
     said = " ".join(said.split())
     where = shown(url)
     low = said.lower()
+    if "unable to open" in low and url.database and _sealed(Path(url.database)):
+        return (
+            f"{where} cannot be written: its folder is read-only; allow writing there, or choose another --studies-dir"
+        )
     if "not a database" in low or "malformed" in low:
         return f"{where} is damaged ({said}); restore it from a copy, or start anew with another --study"
     if "disk is full" in low or "disk full" in low or "disk i/o" in low:
@@ -319,6 +329,11 @@ def _explanation(url: URL, said: str) -> str:
     if "locked" in low:
         return f"{where} was locked for a minute ({said}); on a network disk use PostgreSQL: --storage postgresql+psycopg://"
     return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
+
+
+def _sealed(path: Path) -> bool:
+    """Whether a file is there in a folder that cannot be written."""
+    return path.is_file() and not os.access(path.parent, os.W_OK)
 
 
 def check_sqlite(path: Path) -> None:

@@ -125,7 +125,8 @@ def test_failures_in_a_row_end_at_the_last_success_and_at_the_start_of_this_sear
 
 def test_a_worker_lives_while_its_process_does(records: Records, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom nas.records import Records\nfrom nas.search.liveness import Worker\n"
+        "import sys\nfrom pathlib import Path\nfrom nas.records import Records\n"
+        "from nas.search.liveness import Worker\n"
         "with Worker(Records(sys.argv[1]), 1, Path(sys.argv[2])) as worker:\n"
         "    print(worker.id, flush=True)\n    sys.stdin.read()\n"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,12 +167,10 @@ def test_a_second_command_with_the_same_total_has_nothing_to_do(studies: Path) -
         (["--epochs", "4"], "epochs = 3, this command says 4"),
         (["--train-limit", "500"], "train_limit|split"),
         (["--seed", "1"], "seed = 0, this command says 1"),
-        (["--max-params", "3000"], "max_params|budget"),
+        (["--max-params", "3000"], "max_params"),
     ],
 )
 def test_a_study_made_from_other_settings_is_refused(studies: Path, options: list[str], said: str) -> None:
-    import re
-
     before = rows(studies)
     words = search(studies, "--trials", "13", *options, code=1)
     assert re.search(said, words), words
@@ -246,7 +246,7 @@ def test_ten_failures_in_a_row_end_the_search(tmp_path: Path, tiny_toml: str) ->
     path.write_text(tiny_toml.replace("learning_rate = ", "learning_rate = 1e30 # "))
     said = search(tmp_path, "--space", str(path), "--trials", "20", code=1)
     assert "10 trials failed in a row" in said
-    assert "finite" in said
+    assert "the training loss is" in said
     found = rows(tmp_path, "hot")
     assert [row.state for row in found] == ["failed"] * 10
     assert {trial.state for trial in trials(tmp_path, "hot")} == {TrialState.FAIL}
@@ -260,7 +260,7 @@ def tiny_toml() -> str:
 
 
 def test_timeout_begins_no_further_trial(tmp_path: Path) -> None:
-    said = search(tmp_path, "--trials", "5000", "--timeout", "8")
+    said = search(tmp_path, "--trials", "5000", "--timeout", "20")
     assert "--timeout is over" in said
     found = trials(tmp_path)
     assert 0 < len(found) < 5000
@@ -313,8 +313,6 @@ def test_one_worker_and_one_seed_find_the_same_again(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[str], said: str) -> None:
-    import re
-
     words = search(tmp_path / "studies", *options, code=1)
     assert re.search(said, words), words
     assert len(words.strip().splitlines()) == 1, words
@@ -343,10 +341,12 @@ def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """A file system of 16 MB."""
     path = tmp_path / "disk"
     path.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], capture_output=True, text=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True
+    )
     if made.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
     yield path
@@ -357,11 +357,8 @@ def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: P
     search(small_disk, "--trials", "2", "--epochs", "1")
     before = rows(small_disk)
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while file.write(b"x" * 4096):
-                file.flush()
-        except OSError:
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
             pass
     words = search(small_disk, "--trials", "40", "--epochs", "1", code=1)
     assert "space on the disk" in words or "No space left" in words
@@ -374,6 +371,7 @@ def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: P
 def test_a_read_only_folder_is_said(small_disk: Path) -> None:
     search(small_disk, "--trials", "1", "--epochs", "1")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert len(rows(small_disk)) == 1  # it can still be read
     words = search(small_disk, "--trials", "2", "--epochs", "1", code=1)
     assert "read-only" in words or "cannot be" in words
     assert "Traceback" not in words

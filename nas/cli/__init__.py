@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -77,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = typer.main.get_command(app).main(words or ["--help"], prog_name="nas", standalone_mode=False, obj=words)
         sys.stdout.flush()
     except (NasError, typer.TyperException) as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        return _say(message)
+        return _say(str(error) if isinstance(error, NasError) else _said(error, words))
     except BrokenPipeError:  # `nas front digits | head -1`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -87,6 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _say(f"cannot use {str(error.filename or 'the disk')!r}: {_REFUSED[error.errno]}")
     return code if isinstance(code, int) else 0
+
+
+def _said(error: typer.TyperException, words: Sequence[str]) -> str:
+    """Typer's message, with the value that was given where it leaves that out."""
+    message = error.format_message()
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for name, value in [*pairwise(words), *(word.partition("=")[::2] for word in words)]:
+        if name in names and value not in message:
+            return f"{name} {value!r}: {message}"
+    return message
 
 
 def _say(message: str) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.front import front
 from nas.cli.options import STUDIES, StudiesDir
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
@@ -100,4 +101,6 @@ def search(
         skip_broken=skip_broken,
         command=shlex.join(["nas", *context.obj]),
     )
-    raise typer.Exit(launch(options))
+    code = launch(options)
+    front(options.folder(options.check()).name, studies_dir=studies_dir, storage=storage)
+    raise typer.Exit(code)

@@ -28,6 +28,9 @@ from nas.search.study import open_study
 DEATHS = 10
 """So many workers killed without a trial ended in between end the search: the machine does not let them live."""
 
+MOST_THREADS = 8
+"""Threads of one worker, at most."""
+
 
 def launch(options: SearchOptions) -> int:
     """Run a search to its end on this machine.
@@ -104,7 +107,8 @@ class _Crew:
 
     def _start(self, number: int) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = str(max(1, cores // self._options.workers))
+        # More threads than this lose on networks of these sizes, on any machine.
+        threads = str(max(1, min(MOST_THREADS, cores // self._options.workers)))
         # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
