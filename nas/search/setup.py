@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections import Counter
@@ -87,7 +88,7 @@ def set_up(options: SearchOptions, number: int, workers: int) -> Setup:
         options.storage or folder.url,
         folder.name,
         _identity(options, space, dataset),
-        _settings(options, space, dataset),
+        _settings(options, space, dataset, device),
     )
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
@@ -107,7 +108,7 @@ def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
     }
 
 
-def _settings(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
+def _settings(options: SearchOptions, space: Space, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """How a study was first run: what a report tells and an export needs."""
     return {
         "dataset": f"folder:{Path(dataset.path).absolute()}" if dataset.path else options.dataset or space.dataset,
@@ -133,10 +134,21 @@ def _settings(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
         "command": options.command,
         "workers": options.workers,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": f"{platform.machine()} {platform.processor()}".strip(),
+        "hardware": _hardware(device),
         "versions": {
             "nas": version("nas"),
             "python": sys.version.split()[0],
             **{name: version(name) for name in ("torch", "optuna", "numpy")},
         },
     }
+
+
+def _hardware(device: torch.device) -> str:
+    """Processor and cores, and the GPU where one is used."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = named[0] if named else model
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{model}, {os.cpu_count()} cores{gpu}"

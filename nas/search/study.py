@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
@@ -23,6 +27,9 @@ from nas.records import (
     prepare_sqlite,
     shown,
 )
+
+MAKING = 0x6E6173
+"""Number of PostgreSQL's advisory lock under which tables and studies are made."""
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 
@@ -69,18 +76,16 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
                 f"{path.parent} cannot be made ({error.strerror}); choose another --studies-dir"
             ) from error
     records = Records(url)
-    records.create()
-    storage = _storage(url)
-    record = records.add_study(name, identity, settings)
-    _compare(name, record.identity, identity)
-    with explained(parsed):
-        if name not in optuna.get_all_study_names(storage):
-            try:
+    with _one_at_a_time(records):
+        records.create()
+        storage = _storage(url)
+        record = records.add_study(name, identity, settings)
+        _compare(name, record.identity, identity)
+        with explained(parsed):
+            if name not in optuna.get_all_study_names(storage):
                 study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
                 study.set_metric_names(["val_accuracy", str(identity["space"]["cost"])])
-            except optuna.exceptions.DuplicatedStudyError:
-                pass  # another worker was first
-        study = optuna.load_study(study_name=name, storage=storage)
+            study = optuna.load_study(study_name=name, storage=storage)
     if tuple(study.directions) != DIRECTIONS:
         raise StudyError(f"study {name!r} in {shown(parsed)} is not one of nas: choose another --study")
     return OpenStudy(study, storage, records, record)
@@ -100,6 +105,25 @@ def open_study(url: str, name: str) -> OpenStudy:
     with explained(parsed):
         study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
+
+
+@contextmanager
+def _one_at_a_time(records: Records) -> Iterator[None]:
+    """Two commands that make the same tables at once would both find them missing; the second waits here."""
+    if records.url.get_backend_name() == "postgresql":
+        with records.reading() as connection:  # the lock ends with the connection, whatever happens
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MAKING)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(MAKING)))
+        return
+    folder = os.open(Path(records.url.database or ".").parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _storage(url: str) -> BaseStorage:

@@ -1,0 +1,86 @@
+"""A study in PostgreSQL, on a server that the test starts from the system's own binaries."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas.records import Records
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def user() -> str | None:
+    """Who may run the server: PostgreSQL refuses root."""
+    if os.getuid():
+        return pwd.getpwuid(os.getuid()).pw_name
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else None
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an empty database on loopback."""
+    found = shutil.which("initdb") or (BINARIES and str(BINARIES[-1]))
+    who = user()
+    if not found or who is None:
+        pytest.skip("PostgreSQL's server binaries, or a user other than root to run them, are not on this machine")
+    binaries = Path(found).parent
+    folder = tmp_path_factory.mktemp("postgresql")
+    for parent in (folder, *folder.parents[:3]):
+        if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
+            parent.chmod(0o755)
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    shutil.chown(data, who)
+    prefix = [] if os.getuid() else ["runuser", "-u", who, "--"]
+
+    def run(*words: str) -> None:
+        subprocess.run([*prefix, *words], check=True, capture_output=True, text=True, cwd=data)
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    run(str(binaries / "initdb"), "-D", str(data), "-U", "nas", "--auth=trust")
+    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1 -c fsync=off"
+    run(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(data / "log"), "start")
+    try:
+        yield f"postgresql+psycopg://nas@127.0.0.1:{port}/postgres"
+    finally:
+        run(str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
+
+
+def test_two_commands_share_one_study(server: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas", "search", "--space", "tiny", "--epochs", "1", "--train-limit", "200"]
+    command += ["--trials", "9", "--storage", server]
+    # As on two machines: each with a folder of its own, one worker each.
+    searches = [
+        subprocess.Popen(
+            [*command, "--studies-dir", str(tmp_path / name)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in ("one", "other")
+    ]
+    said = [process.communicate(timeout=240)[0] for process in searches]
+    assert [process.returncode for process in searches] == [0, 0], said
+    records = Records(server)
+    rows = records.rows("tiny")
+    records.close()
+    assert len(rows) == len({row.key for row in rows}) == 9
+    storage = optuna.storages.RDBStorage(server)
+    trials = optuna.load_study(study_name="tiny", storage=storage).get_trials()
+    storage.engine.dispose()
+    assert len(trials) == 9
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
