@@ -1,6 +1,8 @@
 """Curves and pruning in an Optuna study that is not ours; the README's example is run here."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -21,37 +23,13 @@ import nas.search
 from nas.search import pruned, report, should_prune
 from nas.search.pruners import ConformalPruner
 
-README = """\
-import nas.search
-import optuna
-from sklearn.datasets import load_digits
-from sklearn.neural_network import MLPClassifier
-
-x, y = load_digits(return_X_y=True)
-
-def objective(trial):
-    width = trial.suggest_int("width", 2, 64, log=True)
-    weights = width * (64 + 1 + 10) + 10
-    trial.set_user_attr("cost", weights)           # known before training, and objective 1
-    rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
-    model = MLPClassifier(width, learning_rate_init=rate, random_state=0)
-    for epoch in range(1, 11):
-        accuracy = model.partial_fit(x[:900], y[:900], classes=range(10)).score(x[900:], y[900:])
-        nas.search.report(trial, accuracy, epoch)  # in place of trial.report, which wants one objective
-        if nas.search.should_prune(trial):
-            raise nas.search.pruned(trial)
-    return accuracy, weights
-
-pruner = nas.search.pruners.ConformalPruner(validation_images=len(x) - 900)
-sampler = optuna.samplers.TPESampler(seed=0)
-study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler, pruner=pruner)
-study.optimize(objective, n_trials=60)
-"""
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_readme_example():
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
-    exec(compile(README, "README", "exec"), names)
+    exec(compile(example, "README", "exec"), names)
     trials = names["study"].trials
     states = {trial.state for trial in trials}
     assert len(trials) == 60

@@ -1,0 +1,41 @@
+"""The README is true: its commands exist with the options it names, and what it points at is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from nas.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:\.venv/bin/)?nas ([^#\n]+)", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_is_understood(command: str) -> None:
+    group = typer.main.get_command(app)
+    words = shlex.split(command.replace("\\\n", " "))
+    while True:
+        context = group.make_context("nas", words, resilient_parsing=False)
+        if not hasattr(group, "resolve_command"):
+            break
+        words = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
+        _, group, words = group.resolve_command(context, words)
+
+
+def test_there_are_commands_to_look_at() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:scripts|search_spaces|tests|studies)/[\w./-]+)`", README)))
+)
+def test_what_the_readme_points_at_is_there(path: str) -> None:
+    if path.startswith("studies/digits"):
+        return  # made by the quickstart
+    assert (ROOT / path).exists()
