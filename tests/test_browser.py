@@ -25,7 +25,6 @@ from tests.fake_study import rows, write_study
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None,
         reason="no chromium with its driver: apt-get install chromium chromium-driver",

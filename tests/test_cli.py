@@ -278,7 +278,7 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     words += " --min-macs 1_000 --max-macs 1.5M --workers 2 --device cpu --seed 5 --split-seed 6"
     words += " --train-limit 50 --skip-broken"
-    assert main(words.split()) == 130
+    assert main(words.split()) == 130  # there is no study, so no front
     (options,) = seen
     assert {name: getattr(options, name) for name in options.__dataclass_fields__} == {
         "space": "tiny", "dataset": "folder:x", "trials": 7, "timeout": 2.5, "study": "s", "studies_dir": "d",
@@ -297,5 +297,7 @@ def test_search_says_nothing_where_nothing_is_said() -> None:
     with pytest.MonkeyPatch.context() as patch:
         seen = []
         patch.setattr(launch, "launch", lambda options: seen.append(options) or 0)
+        patch.setattr(importlib.import_module("nas.cli.search"), "front", lambda study, **_: seen.append(study))
         assert main(["search"]) == 0
     assert {f: getattr(seen[0], f) for f in defaults} == {**defaults, "command": "nas search"}
+    assert seen[1:] == ["digits"]  # whose front is printed last

@@ -72,6 +72,7 @@ def search(
     ] = None,
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
+    from nas.errors import StudyError
     from nas.search.launch import launch
     from nas.search.options import SearchOptions
 
@@ -102,5 +103,10 @@ def search(
         command=shlex.join(["nas", *context.obj]),
     )
     code = launch(options)
-    front(options.folder(options.check()).name, studies_dir=studies_dir, storage=storage)
+    try:
+        front(options.folder(options.check()).name, studies_dir=studies_dir, storage=storage)
+    except StudyError:
+        if code == 0:
+            raise
+        # interrupted before there was a study
     raise typer.Exit(code)

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
@@ -24,12 +23,19 @@ from nas.search.display import Display
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
 from nas.search.study import open_study
+from nas.space import Space
 
 DEATHS = 10
 """So many workers killed without a trial ended in between end the search: the machine does not let them live."""
 
 MOST_THREADS = 8
 """Threads of one worker, at most."""
+SMALL = 12 * 12
+"""Pixels of images whose networks train on one thread: as fast as on two, and not slowed by others on the cores.
+
+Three epochs of `tiny` took 0.5 s on one thread; on two 0.5 to 15 s while other processes ran, since torch's threads
+spin while they wait (two cores, n = 3).
+"""
 
 
 def launch(options: SearchOptions) -> int:
@@ -46,7 +52,7 @@ def launch(options: SearchOptions) -> int:
     url = options.storage or folder.url
     parse_url(url)
     with Display(options.trials, space.recipe.epochs, options.workers) as display:
-        crew = _Crew(options, folder.workers, display)
+        crew = _Crew(options, space, display)
         try:
             code = crew.run()
         finally:
@@ -60,9 +66,10 @@ def launch(options: SearchOptions) -> int:
 class _Crew:
     """The worker processes of one launcher."""
 
-    def __init__(self, options: SearchOptions, logs: Path, display: Display) -> None:
+    def __init__(self, options: SearchOptions, space: Space, display: Display) -> None:
         self._options = replace(options, command=_without_password(options))
-        self._logs = logs
+        _, height, width = space.input_shape
+        self._most_threads = 1 if height * width <= SMALL else MOST_THREADS
         self._display = display
         self._deadline = None if options.timeout is None else time.time() + options.timeout
         self._events: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
@@ -107,8 +114,7 @@ class _Crew:
 
     def _start(self, number: int) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # More threads than this lose on networks of these sizes, on any machine.
-        threads = str(max(1, min(MOST_THREADS, cores // self._options.workers)))
+        threads = str(max(1, min(self._most_threads, cores // self._options.workers)))
         # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
