@@ -71,9 +71,11 @@ class Outcome:
         return cost
 
     @property
-    def hypervolume(self) -> float:
-        """Part of the space's box that the front dominates, 0..1; see `pareto.hypervolume`."""
+    def hypervolume(self) -> float | None:
+        """Part of the space's box that the front dominates, 0..1, see `pareto.hypervolume`; None of a single cost."""
         low, high = self.settings["cost_range"]
+        if low == high:  # a budget that leaves one cost: the box has no width
+            return None
         return pareto.hypervolume(*_axes(self.front), cost_range=(low, high), classes=len(self.settings["classes"]))
 
     @property
@@ -126,7 +128,7 @@ class Outcome:
         """
         word, _, argument = text.partition(":")
         if word == "trial" and argument.isascii() and argument.isdecimal():
-            row = self.trial(int(argument))
+            row = self.trial(int(argument.lstrip("0")[:20] or "0"))  # Python makes no number of thousands of digits
             if row.state != "complete":
                 raise StudyError(f"trial {row.trial} is {row.state} and has no final network; pick one of `nas front`")
             return row
@@ -150,10 +152,13 @@ def count_of(text: str) -> int:
     """A whole number that a person wrote: ``200000``, ``200k``, ``1.5M``, ``200_000``.
 
     Raises:
-        StudyError: anything else, or less than 1.
+        StudyError: anything else, less than 1, or more than 2**53, beyond which floats leave numbers out.
     """
     found = _NUMBER.fullmatch(text.strip().replace("_", "").replace(",", ""))
     value = float(found[1]) * _SCALES[found[2].lower()] if found else 0.0
+    if value > 2**53:
+        short = text if len(text) <= 40 else f"{text[:37]}..."
+        raise StudyError(f"{short!r} is too large a count; write a whole number such as 200000, 200k or 1.5M")
     if value < 1 or value != int(value):
         raise StudyError(f"{text!r} is not a count; write a whole number of at least 1, such as 200000, 200k or 1.5M")
     return int(value)

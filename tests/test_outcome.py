@@ -43,6 +43,7 @@ def test_it_reads_what_was_written(tmp_path: Path) -> None:
             if row.state == "complete"
         )
     assert (found.rule, found.cost) == ("growing", "params")
+    assert found.hypervolume is not None
     assert 0 < found.hypervolume < 1
     assert found.headline.startswith(f"Study fake: {found.count('complete')} complete, {found.count('pruned')} pruned")
 
@@ -75,8 +76,13 @@ def test_picks() -> None:
     assert found.pick("best").trial == 3
     assert found.pick("knee").trial == 1
     assert found.pick("trial:4").trial == 4  # not on the front, but complete
+    assert found.pick("trial:" + "0" * 30 + "4").trial == 4
     assert found.pick("under:2k").trial == 1
     assert found.pick("under:7999").trial == 2
+
+
+def test_a_budget_of_one_single_cost_has_no_hypervolume() -> None:
+    assert outcome(flat((850, 0.5)), cost_range=[850, 850]).hypervolume is None
 
 
 @pytest.mark.parametrize("text", ["bst", "trial", "trial:x", "trial:-1", "under", "under:", "best:1", "knee:", ""])
@@ -109,6 +115,20 @@ def test_counts(text: str, count: int) -> None:
 def test_what_is_no_count_is_said(text: str) -> None:
     with pytest.raises(StudyError, match="is not a count; write a whole number of at least 1"):
         count_of(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, f"{'9' * 400}.5M", "10000000000000000"])
+def test_a_count_beyond_any_network_is_said_in_short(text: str) -> None:
+    with pytest.raises(StudyError, match=r"^'[0-9.M]+(\.\.\.)?' is too large a count; write") as said:
+        outcome(flat((1000, 0.5))).pick(f"under:{text}")
+    assert len(str(said.value)) < 200
+
+
+def test_a_trial_beyond_any_study_is_said() -> None:
+    for digits in (30, 5000):  # Python turns at most 4,300 digits into a number
+        with pytest.raises(StudyError, match=r"has no finished trial 9+; finished are 0 to 0") as said:
+            outcome(flat((1000, 0.5))).pick("trial:" + "9" * digits)
+        assert len(str(said.value)) < 200
 
 
 def test_a_module_a_line_and_the_rule_in_words() -> None:

@@ -204,6 +204,14 @@ def test_one_network_has_a_page(outcome: Outcome) -> None:
     assert figures["front"]["data"][-1]["x"] == [row.cost]
 
 
+def test_a_budget_of_one_single_cost_has_a_page(outcome: Outcome) -> None:
+    row = replace(outcome.front[0], cost=850)
+    settings = {**outcome.settings, "cost_range": [850, 850]}
+    assert (
+        "hypervolume" not in page(replace(outcome, rows=(row,), front=(row,), settings=settings)).split("</header>")[0]
+    )
+
+
 def test_it_is_written_aside_then_renamed(outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "report.html"
     write_report(outcome, path)

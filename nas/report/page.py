@@ -76,7 +76,8 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     yield "pruned", f"{outcome.count('pruned'):,}"
     yield "failed", f"{outcome.count('failed'):,}"
     yield "on the front", f"{len(outcome.front):,}"
-    yield "hypervolume, 0 to 1", f"{outcome.hypervolume:.4f}"
+    if outcome.hypervolume is not None:
+        yield "hypervolume, 0 to 1", f"{outcome.hypervolume:.4f}"
     yield "from first to last trial", _duration(outcome.seconds)
     if outcome.epochs_unpruned:
         saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
