@@ -93,9 +93,46 @@ def test_a_relative_path_and_the_home(root: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_train_alone_holds_the_class_folders(tmp_path: Path) -> None:
     pictures(tmp_path / "train", {"cat": 8, "dog": 6})
-    pictures(tmp_path / "val", {"cat": 3}, start=90)
+    pictures(tmp_path / "drawings", {"cat": 3}, start=90)
     data = load(tmp_path)
     assert (data.classes, total(data), data.test_size) == (("cat", "dog"), 14, 3)
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "test"), ("train", "Test")])
+def test_train_and_test_in_any_case(tmp_path: Path, names: tuple[str, str]) -> None:
+    for base, (train, test) in (("plain", ("train", "test")), ("other", names)):
+        pictures(tmp_path / base / train, {"cat": 8, "dog": 6})
+        pictures(tmp_path / base / test, {"cat": 2, "dog": 3}, start=50)
+    data = load(tmp_path / "other")
+    assert (data.classes, data.test_size) == (("cat", "dog"), 5)
+    assert data.split_digest == load(tmp_path / "plain").split_digest
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "train val",
+        "Training Testing",
+        "train test valid",
+        "test val",
+        "train Train",
+        "validation",
+        "train val drawings",
+    ],
+)
+def test_other_names_of_splits_are_refused(tmp_path: Path, names: str) -> None:
+    for start, name in enumerate(names.split()):
+        pictures(tmp_path / name, {"cat": 5, "dog": 5}, start=start * 10)
+    with pytest.raises(DataError, match=r"only train/ and test/ are known.*nas splits validation images off") as caught:
+        load(tmp_path)
+    assert "drawings" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_images_loose_in_the_parts_of_a_split_are_refused(tmp_path: Path) -> None:
+    pictures(tmp_path, {"Train": 8, "Test": 6})  # they would be two classes, Test and Train
+    with pytest.raises(DataError, match=r"named like the parts of a split \(Test, Train\)"):
+        load(tmp_path)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -223,7 +260,9 @@ def test_broken_images_are_named_and_counted(root: Path) -> None:
 def test_many_broken_images_name_the_first_in_order(root: Path) -> None:
     for number in range(150):
         (root / "dog" / f"zero{number:03}.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"150 of 164 images cannot be read, first .*zero000\.jpg \(cannot identify"):
+    with pytest.raises(
+        DataError, match=r"150 of 164 images cannot be read, first .*zero000\.jpg \(cannot identify image file\):"
+    ):
         load(root)
 
 

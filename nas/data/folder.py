@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from nas.data import cache
 from nas.data.source import Source, content_hash, fit, upright
@@ -21,6 +21,7 @@ from nas.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CACHE_VERSION = 1  # of what a cached file means: grows when decoding, resizing or hashing change
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})  # as people name parts
 LARGE_FILE = 16_384  # bytes, on average, from which on threads decode faster than one
 # What Pillow's readers raise on damaged files: its own Image.open counts the middle four as "cannot identify"
 BROKEN = (OSError, SyntaxError, IndexError, TypeError, struct.error, ValueError, EOFError, Image.DecompressionBombError)
@@ -41,8 +42,9 @@ def read(
     """Every image under a folder of class folders, in the order of their names.
 
     Class folders may hold folders of their own and may be symlinks. Files without an image's suffix, hidden ones and
-    those beside the class folders are not read. With train/ and test/ the test folder's images are the test set;
-    train/ alone is read as the class folders, and folders beside them are not read.
+    those beside the class folders are not read. With train/ and test/, in any case, the test folder's images are the
+    test set; train/ alone is read as the class folders. Folders beside these two are not read, and refused where they
+    are named like another part of a split.
 
     Args:
         path: the folder; ~ is the user's home.
@@ -110,11 +112,7 @@ def _listed(root: Path) -> tuple[list[str], list[_File]]:
         raise DataError(f"folder {where} does not exist: give folder:PATH, and {form}")
     if not root.is_dir():
         raise DataError(f"{where} is a file, not a folder: give folder:PATH, and {form}")
-    sides = [root]
-    if _holds_classes(root / "train"):
-        sides = [root / "train"]
-        if _holds_classes(root / "test"):
-            sides.append(root / "test")
+    sides = _sides(root)
     classes = [_folders(side) for side in sides]
     if not classes[0]:
         raise DataError(f"{where} has no class folders: {form}")
@@ -136,6 +134,24 @@ def _listed(root: Path) -> tuple[list[str], list[_File]]:
                 )
             files += [_file(path, label, side is not sides[0]) for path in found]
     return classes[0], files
+
+
+def _sides(root: Path) -> list[Path]:
+    """The folder that holds the class folders, and the test folder's where there is one."""
+    named = _folders(root)
+    parts = [name for name in named if name.lower() in SPLITS]
+    train, test = (
+        [root / name for name in parts if name.lower() == part and _holds_classes(root / name)]
+        for part in ("train", "test")
+    )
+    unknown = any(name.lower() not in ("train", "test") for name in parts) or len(train) > 1 or len(test) > 1
+    if parts and ((train and unknown) or (not train and parts == named)):
+        raise DataError(
+            f"folders in {shown(str(root))} are named like the parts of a split ({', '.join(parts)}): only train/ and "
+            "test/ are known, each with a folder for every class; nas splits validation images off train/ itself; "
+            "rename the folders or move the others away"
+        )
+    return [*train, *test] if train else [root]
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -206,6 +222,8 @@ def _decode(
                     picture = upright(image)
                 pixels[row] = fit(picture, input_shape)
                 hashes[row] = np.frombuffer(content_hash(picture), np.uint8)
+            except UnidentifiedImageError:
+                reasons[row] = "cannot identify image file"  # Pillow's own words name the path again, as its repr
             except BROKEN as error:
                 reasons[row] = shown(str(error).replace(files[row].path, "file"))[:200] or type(error).__name__
 
