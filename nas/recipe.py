@@ -16,12 +16,12 @@ class Augmentation(BaseModel):
 
 
 class Recipe(BaseModel):
-    """The numbers of a brief training. Weight decay is decoupled and spares biases and norms."""
+    """The numbers of a brief training, all finite. Weight decay is decoupled and spares biases and norms."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    batch: int = Field(ge=2, description="batch norm needs two images")
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

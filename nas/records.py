@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from nas.architecture import Architecture
-from nas.errors import StudyError
+from nas.errors import ArchitectureError, StudyError
 
 VERSION = 1
 """Layout of the ``nas_*`` tables; a database with a higher number was written by a newer nas and is refused."""
@@ -225,7 +225,11 @@ class Records:
         number = self.study(study).id
         query = sa.select(evaluation_table).where(evaluation_table.c.study == number).order_by(evaluation_table.c.trial)
         with self.reading() as connection:
-            return [_row(found) for found in connection.execute(query).mappings()]
+            found = connection.execute(query).mappings().all()
+        try:
+            return [_row(row) for row in found]
+        except (ArchitectureError, ValueError) as error:
+            raise StudyError(f"{shown(self.url)} is damaged ({error}); restore it from a copy") from error
 
     def complete(self, study: int) -> list[tuple[str, int, float]]:
         """(key, cost, validation accuracy) of the complete evaluations of the study with this number."""
@@ -255,6 +259,8 @@ def parse_url(url: str) -> URL:
         raise StudyError(
             "--storage is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
         ) from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StudyError(f"--storage {url}: a study is kept in a file; use sqlite:///FILE")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise StudyError(
             f"--storage {shown(parsed)}: {parsed.get_backend_name()} is not supported; use sqlite or postgresql"
@@ -342,6 +348,8 @@ def check_sqlite(path: Path) -> None:
     Raises:
         StudyError: it is damaged or cannot be read.
     """
+    if path.stat().st_size == 0:
+        raise StudyError(f"{path} is empty: restore it from a copy, or remove it to start anew")
     url = parse_url(f"sqlite:///{path}")
     engine = sa.create_engine(url, **engine_options(url))
     try:

@@ -103,6 +103,23 @@ def test_a_page_of_zeros_in_the_middle_is_found(tmp_path: Path) -> None:
         check_sqlite(path)
 
 
+def test_an_empty_file_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "study.db").touch()
+    with pytest.raises(StudyError, match="empty"):
+        check_sqlite(tmp_path / "study.db")
+
+
+def test_a_network_that_cannot_be_read_names_the_database(tmp_path: Path) -> None:
+    records = made(tmp_path)
+    records.add(records.add_study("s", {}, {}).id, row(0))
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("UPDATE nas_evaluation SET architecture = '{'")
+    connection.close()
+    with pytest.raises(StudyError, match=r"study\.db is damaged"):
+        records.rows("s")
+    records.close()
+
+
 def test_another_programs_database_has_no_records(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("CREATE TABLE other (x)")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,14 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
+from PIL import Image
 
 from nas.architecture import Architecture, first_fall
+from nas.errors import StudyError
 from nas.pareto import front
 from nas.records import Records, Row
+from nas.search.study import create_study, optuna_explained
 from nas.study_folder import StudyFolder
 
 TINY = ["--space", "tiny"]
@@ -306,6 +311,8 @@ def test_one_worker_and_one_seed_find_the_same_again(tmp_path: Path) -> None:
         (["--min-params", "4000", "--max-params", "2000"], "2,?000"),
         (["--min-macs", "1G"], "1G"),
         (["--study", "../out"], "study name"),
+        (["--storage", "sqlite://"], "kept in a file"),
+        (["--study", ""], "study name"),
         (["--storage", "mysql://u:secret@h/d"], "not supported"),
         (["--storage", "postgresql+psycopg://u:secret@127.0.0.1:9/d"], "out of reach|missing"),
         (["--nonsense"], "nonsense"),
@@ -378,3 +385,47 @@ def test_a_read_only_folder_is_said(small_disk: Path) -> None:
     words = search(small_disk / "new", "--trials", "2", "--epochs", "1", code=1)
     assert len(words.strip().splitlines()) == 1
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
+
+def test_a_full_disk_in_optunas_own_writing_is_explained(tmp_path: Path) -> None:
+    """A page limit in place of the disk's end; Optuna wraps the error in one of its own."""
+    url = StudyFolder(tmp_path, "tiny").url
+    opened = create_study(url, "tiny", {"space": {"cost": "params"}}, {})
+    trial = opened.study.ask()
+    engine = opened.storage._backend.engine  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")  # as many as there are
+    with pytest.raises(StudyError, match="free space on the disk"), optuna_explained(url):
+        trial.set_user_attr("long", "x" * 100_000)
+    opened.records.close()
+    engine.dispose()
+
+
+def test_another_programs_study_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "tiny")
+    folder.path.mkdir()
+    storage = optuna.storages.RDBStorage(folder.url)
+    optuna.create_study(study_name="tiny", storage=storage, directions=["maximize", "minimize"])
+    storage.engine.dispose()
+    words = search(tmp_path, "--trials", "1", code=1)
+    assert "was not made by nas" in words
+    with sqlite3.connect(folder.database) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    assert not {name for name in tables if name.startswith("nas_")}
+
+
+def test_a_folder_of_images_that_was_moved_goes_on(tmp_path: Path) -> None:
+    write_classes(tmp_path / "here", ("a", "b"), 12)
+    search(tmp_path, "--trials", "1", "--epochs", "1", "--dataset", f"folder:{tmp_path / 'here'}")
+    (tmp_path / "here").rename(tmp_path / "there")
+    search(tmp_path, "--trials", "2", "--epochs", "1", "--dataset", f"folder:{tmp_path / 'there'}")
+    assert len(rows(tmp_path)) == 2
+
+
+def write_classes(root: Path, classes: tuple[str, ...], each: int) -> None:
+    random = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            Image.fromarray(random.integers(0, 256, (9, 11), dtype=np.uint8)).save(root / name / f"{number}.png")

@@ -22,7 +22,7 @@ from nas.records import parse_url, shown
 from nas.search.display import Display
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
-from nas.search.study import open_study
+from nas.search.study import open_study, optuna_explained
 from nas.space import Space
 
 DEATHS = 10
@@ -58,7 +58,8 @@ def launch(options: SearchOptions) -> int:
         finally:
             crew.kill()
             if display.study_ready:
-                recover(open_study(url, folder.name))
+                with optuna_explained(url):
+                    recover(open_study(url, folder.name))
         display.end(folder.name, shown(parse_url(url)))
     return code
 
@@ -133,7 +134,6 @@ class _Crew:
         order = {
             "options": asdict(self._options),
             "number": number,
-            "workers": self._options.workers,
             "deadline": self._deadline,
         }
         self._say(number, json.dumps(order))
@@ -144,13 +144,15 @@ class _Crew:
 
     def _listen(self, number: int, process: subprocess.Popen[str], words: threading.Thread, said: list[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._events.put((number, json.loads(line)))
-        process.wait()
-        words.join()
-        if process.returncode > 0 and said:
-            self._events.put((number, {"event": "words", "lines": said}))
-        self._events.put((number, None))
+        try:
+            for line in process.stdout:
+                self._events.put((number, json.loads(line)))
+            process.wait()
+            words.join()
+            if process.returncode > 0 and said:
+                self._events.put((number, {"event": "words", "lines": said}))
+        finally:
+            self._events.put((number, None))  # without it the launcher would wait for ever
 
     def _say(self, number: int, line: str) -> None:
         pipe = self._processes[number].stdin

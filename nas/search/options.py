@@ -9,9 +9,9 @@ from pathlib import Path
 from nas.architecture import RULES
 from nas.errors import StudyError, choices
 from nas.space import Space, load_space
+from nas.space_file import COSTS
 from nas.study_folder import StudyFolder
 
-COSTS = ("params", "macs")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -110,4 +110,4 @@ class SearchOptions:
 
     def folder(self, space: Space) -> StudyFolder:
         """The study's folder: named by `study`, else by the space."""
-        return StudyFolder(Path(self.studies_dir), self.study or space.name)
+        return StudyFolder(Path(self.studies_dir), space.name if self.study is None else self.study)

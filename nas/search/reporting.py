@@ -38,7 +38,7 @@ def report(trial: optuna.Trial, value: SupportsFloat, step: SupportsIndex) -> No
         )
     if place < 0:
         raise ValueError(f"report steps >= 0, got {place}")
-    trial.storage.set_trial_intermediate_value(_trial_id(trial), place, number)
+    trial.storage.set_trial_intermediate_value(trial_id(trial), place, number)
 
 
 def should_prune(trial: optuna.Trial) -> bool:
@@ -55,7 +55,7 @@ def should_prune(trial: optuna.Trial) -> bool:
             "pruner=nas.search.pruners.ConformalPruner()"
         )
     # Some of Optuna's pruners answer with a bool of NumPy, which is not False where it should be.
-    return bool(study.pruner.prune(study, trial.storage.get_trial(_trial_id(trial))))
+    return bool(study.pruner.prune(study, trial.storage.get_trial(trial_id(trial))))
 
 
 def pruned(trial: optuna.Trial) -> optuna.TrialPruned:
@@ -78,7 +78,7 @@ def pruned(trial: optuna.Trial) -> optuna.TrialPruned:
     return optuna.TrialPruned()
 
 
-def _trial_id(trial: optuna.Trial) -> int:
+def trial_id(trial: optuna.Trial) -> int:
     # Trial has its id under a private name only; these look-ups are public and take under a millisecond.
     study_id = trial.storage.get_study_id_from_name(trial.study.study_name)
     return trial.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)

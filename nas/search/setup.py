@@ -46,10 +46,12 @@ class Setup:
         rows = self.opened.records.rows(self.folder.name)
         low, high = self.space.cost_range
         data = self.dataset
+        few = len(data.validation.labels)
+        coarse = f"Only {few} validation images: one is {100 / few:.1f} points. " if few < 50 else ""
         skipped = f", {data.skipped} broken ones left out" if data.skipped else ""
         return {
             "words": (
-                f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
+                coarse + f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
                 f"{len(data.validation.labels):,} to validate, {data.test_size:,} sealed for the test{skipped}. "
                 f"Space {self.space.name}, rule {self.space.rule}: {low:,} to {high:,} {self.space.cost}; "
                 f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker."
@@ -59,13 +61,12 @@ class Setup:
         }
 
 
-def set_up(options: SearchOptions, number: int, workers: int) -> Setup:
+def set_up(options: SearchOptions, number: int) -> Setup:
     """Load the images and open or make the study; a mistake leaves no study behind.
 
     Args:
         options: what the search was asked to do.
         number: this worker's place among those of its launcher, from 0.
-        workers: how many the launcher started.
 
     Raises:
         NasError: the device, the images, the budget or the database do not serve.
@@ -100,7 +101,7 @@ def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
     """What a study is: networks, images, split and training. A resume that differs in any of it is refused."""
     return {
         "space": space.identity(),
-        "data": {"name": dataset.name, "images": dataset.digest, "split": dataset.split_digest},
+        "data": {"images": dataset.digest, "split": dataset.split_digest},
         "split_seed": options.split_seed,
         "train_limit": options.train_limit,
         "seed": options.seed,

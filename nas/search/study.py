@@ -77,17 +77,18 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
             ) from error
     records = Records(url)
     with _one_at_a_time(records):
+        _refuse_foreign(url, name)
         records.create()
         storage = _storage(url)
         record = records.add_study(name, identity, settings)
         _compare(name, record.identity, identity)
-        with explained(parsed):
+        with optuna_explained(url):
             if name not in optuna.get_all_study_names(storage):
                 study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
-                study.set_metric_names(["val_accuracy", str(identity["space"]["cost"])])
+                with warnings.catch_warnings():  # the names are a convenience; if they go, the axes lose their labels
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(["val_accuracy", str(identity["space"]["cost"])])
             study = optuna.load_study(study_name=name, storage=storage)
-    if tuple(study.directions) != DIRECTIONS:
-        raise StudyError(f"study {name!r} in {shown(parsed)} is not one of nas: choose another --study")
     return OpenStudy(study, storage, records, record)
 
 
@@ -97,14 +98,51 @@ def open_study(url: str, name: str) -> OpenStudy:
     Raises:
         StudyError: it is not there, or the database is out of reach or damaged.
     """
-    parsed = parse_url(url)
     records = Records(url)
     records.check_version()
     record = records.study(name)
     storage = _storage(url)
-    with explained(parsed):
+    with optuna_explained(url):
         study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
+
+
+@contextmanager
+def optuna_explained(url: str) -> Iterator[None]:
+    """`explained`, for Optuna's own reading and writing, which wraps the database's errors in one of its own."""
+    with explained(parse_url(url)):
+        try:
+            yield
+        except optuna.exceptions.StorageInternalError as error:
+            if isinstance(error.__cause__, sa.exc.DBAPIError):
+                raise error.__cause__ from error
+            raise
+
+
+def _refuse_foreign(url: str, name: str) -> None:
+    """Leave a database alone that holds a study of this name which nas did not make.
+
+    Raises:
+        StudyError: it does.
+    """
+    parsed = parse_url(url)
+    engine = sa.create_engine(parsed, **engine_options(parsed))
+    try:
+        with explained(parsed), engine.connect() as connection:
+            tables = set(sa.inspect(connection).get_table_names())
+            found = [
+                table in tables
+                and connection.execute(
+                    sa.text(f"SELECT 1 FROM {table} WHERE {column} = :name"),  # noqa: S608  (both are ours)
+                    {"name": name},
+                ).first()
+                is not None
+                for table, column in (("studies", "study_name"), ("nas_study", "name"))
+            ]
+    finally:
+        engine.dispose()
+    if found == [True, False]:
+        raise StudyError(f"study {name!r} in {shown(parsed)} was not made by nas: choose another --study")
 
 
 @contextmanager
@@ -128,10 +166,11 @@ def _one_at_a_time(records: Records) -> Iterator[None]:
 
 def _storage(url: str) -> BaseStorage:
     parsed = parse_url(url)
-    with explained(parsed), warnings.catch_warnings():
-        # Optuna tells that its tables may change between versions; ours are checked by number.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = RDBStorage(url, engine_kwargs=engine_options(parsed))
+    with optuna_explained(url):
+        try:
+            storage = RDBStorage(url, engine_kwargs=engine_options(parsed))
+        except RuntimeError as error:  # its word for tables of another version of itself
+            raise StudyError(f"{shown(parsed)}: {' '.join(str(error).split())}") from error
         if parsed.get_backend_name() == "sqlite":
             # Readers and one writer at once; kept in the file, so it is set once by whoever comes first.
             with storage.engine.connect() as connection:

@@ -37,9 +37,10 @@ from nas.search.notes import note
 from nas.search.options import SearchOptions
 from nas.search.pruners import PRUNERS, Verdict
 from nas.search.recovery import STATES, recover
+from nas.search.reporting import trial_id
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
 from nas.search.setup import Setup, set_up
-from nas.search.study import OpenStudy
+from nas.search.study import OpenStudy, optuna_explained
 from nas.search.weights import FrontWeights
 from nas.training import EpochResult
 
@@ -112,14 +113,14 @@ class SearchWorker:
         self._began = time.time()
         self._claim = 0
         self._architecture: Architecture | None = None
-        so_far = len(setup.opened.study.get_trials(deepcopy=False))
-        # The number of trials so far: a resume with the seed alone would replay the draws of the start-up phase.
         self._pruner = PRUNERS[options.pruner].for_search(
             seed=options.seed,
             last_step=setup.space.recipe.epochs,
             validation_images=len(setup.dataset.validation.labels),
         )
         self._weights = FrontWeights(setup.folder, setup.opened)
+        so_far = len(setup.opened.study.get_trials(deepcopy=False))
+        # With the number of trials so far: a resume with the seed alone would replay the draws of the start-up phase.
         seed = (options.seed + so_far + 1_000_003 * number) % 2**32
         self._distributions = {name: FloatDistribution(0, 1) for name in setup.space.coordinates}
         self._study = optuna.load_study(
@@ -244,7 +245,7 @@ class SearchWorker:
 
         def should_stop(so_far: Sequence[EpochResult]) -> bool:
             read(so_far[-1])
-            verdict = self._pruner.explain(self._study, trial.storage.get_trial(trial._trial_id))
+            verdict = self._pruner.explain(self._study, trial.storage.get_trial(trial_id(trial)))
             if verdict.spared and "spared" not in trial.user_attrs:
                 trial.set_user_attr("spared", _grounds(verdict))  # what an audit of the rule counts
             verdicts[:] = [verdict]
@@ -323,13 +324,16 @@ def serve() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the launcher passes it on, once
     signal.signal(signal.SIGTERM, stop.ask)
     lines = sys.stdin
+    # Events go where standard output went; whatever else a library prints goes to the words.
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     order = json.loads(lines.readline())
     options = SearchOptions(**order["options"])
-    number, of = int(order["number"]), int(order["workers"])
+    number = int(order["number"])
 
     def emit(event: dict[str, Any]) -> None:
         try:
-            print(json.dumps(event), flush=True)
+            print(json.dumps(event), file=events, flush=True)
         except BrokenPipeError:
             stop.ask()
 
@@ -337,9 +341,11 @@ def serve() -> int:
         return 0
     threading.Thread(target=_watch, args=(lines, stop), daemon=True).start()
     try:
-        setup = set_up(options, number, of)
+        setup = set_up(options, number)
         emit({"event": "ready", **setup.facts})
-        with Worker(setup.opened.records, setup.opened.record.id, setup.folder.workers) as worker:
+        url = options.storage or setup.folder.url
+        records, study = setup.opened.records, setup.opened.record.id
+        with optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
             end = SearchWorker(options, setup, worker, number, stop, emit).run(order["deadline"])
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
     except NasError as error:

@@ -150,7 +150,9 @@ def read(study: Study, trial: FrozenTrial, is_rung: Callable[[int], bool], last_
 
 
 def _is_cost(cost: object) -> bool:
-    return isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) and cost >= 0
+    # NumPy's numbers reach here as they are where the storage is in memory.
+    numbers = (int, float, np.integer, np.floating)
+    return isinstance(cost, numbers) and not isinstance(cost, bool) and math.isfinite(cost) and bool(cost >= 0)
 
 
 def _is_allowed(trial: FrozenTrial) -> bool:
