@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class NasError(Exception):
@@ -46,6 +49,25 @@ class TrialFailed(NasError):  # noqa: N818  (a result of one trial, not a fault 
         super().__init__(reason)
         self.reason = reason
         self.deterministic = deterministic
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Name `path` in what the machine refuses while it is written, instead of a file beside it.
+
+    Raises:
+        NasError: its folder cannot be made, as under /proc.
+        OSError: anything else, with `path` as its file name.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NasError(f"cannot use {str(path)!r}: no folder can be made there") from error
+    except OSError as error:
+        # without a number it is a library's own words, which would be lost
+        if error.errno is not None:
+            raise OSError(error.errno, error.strerror or errno.errorcode[error.errno], str(path)) from error
+        raise
 
 
 def choices(what: str, given: str, allowed: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,14 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nas.architecture import Architecture
+from nas.cli import main
 from nas.data import Dataset, load_dataset, normalise
-from nas.errors import ExportError, StudyError
+from nas.errors import DataError, ExportError, NasError, StudyError
 from nas.export import bundle, export_network
 from nas.models import build
 from nas.outcome import Outcome
 from nas.records import Records, Row
 from nas.study_folder import StudyFolder
 from tests.fake_study import architecture, rows, write_study
+from tests.pictures import pictures
 
 TRIAL = 3
 
@@ -232,6 +235,55 @@ def test_other_images_are_refused(study: StudyFolder, outcome: Outcome, tmp_path
     other = replace(outcome, identity={**outcome.identity, "data": {"images": "other", "split": "other"}})
     with pytest.raises(ExportError, match="the images of digits are not those that study 'fake' was made from"):
         export_network(study, other, "best", output=tmp_path / "model")
+
+
+def test_moved_images_are_named_and_still_checked(study: StudyFolder, outcome: Outcome, tmp_path: Path) -> None:
+    gone = {**outcome.settings, "dataset": f"folder:{tmp_path}/gone"}
+    moved = replace(outcome, settings=gone)
+    with pytest.raises(DataError, match=r"gone does not exist: .*; name images that were moved with --dataset$"):
+        export_network(study, moved, "best", output=tmp_path / "model")
+    done = export_network(study, moved, "best", output=tmp_path / "model", dataset="digits")
+    assert done.val_accuracy == pytest.approx(outcome.trial(TRIAL).val_accuracy)
+    other = pictures(tmp_path / "other", {str(digit): 5 for digit in range(10)})
+    with pytest.raises(ExportError, match=r"the images of folder:.*other are not those that study 'fake'"):
+        export_network(study, moved, "best", output=tmp_path / "model", overwrite=True, dataset=f"folder:{other}")
+
+
+def test_the_command_hands_dataset_on(study: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "fake", "--pick", "best", "--studies-dir", str(study.studies_dir)]
+    assert main([*words, "--dataset", f"folder:{tmp_path}/nowhere"]) == 1
+    assert "nowhere does not exist" in capsys.readouterr().err
+
+
+def test_an_output_that_has_no_name_of_its_own(
+    study: StudyFolder, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert export_network(study, outcome, "best", output=Path()).path == Path()
+    assert (tmp_path / "model.onnx").is_file()
+    assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}")]
+    with pytest.raises(ExportError, match=r"^/ holds .*, which no export wrote"):
+        export_network(study, outcome, "best", output=Path("/"))
+    with pytest.raises(ExportError, match=r"^\.\. holds .*, which no export wrote"):
+        export_network(study, outcome, "best", output=Path(".."))
+
+
+def test_what_the_machine_refuses_names_the_users_path(
+    study: StudyFolder, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NasError, match=r"^cannot use '/proc/x/model': no folder can be made there$"):
+        export_network(study, outcome, "best", output=Path("/proc/x/model"))
+    mkdir = Path.mkdir
+
+    def fails_for_the_new_one(path: Path, *args: Any, **options: Any) -> None:
+        if path.name.startswith(".model."):
+            raise PermissionError(13, "Permission denied", str(path))
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", fails_for_the_new_one)
+    with pytest.raises(PermissionError) as said:
+        export_network(study, outcome, "best", output=tmp_path / "model")
+    assert said.value.filename == str(tmp_path / "model")
 
 
 def test_weights_that_are_missing_damaged_or_of_another_network_are_said(

@@ -14,6 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from nas.errors import NasError
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report import page as page_module
@@ -226,6 +227,26 @@ def test_it_is_written_aside_then_renamed(outcome: Outcome, tmp_path: Path, monk
         write_report(outcome, path)
     assert path.read_text() == "the old page"
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("output", [".", "", "/", "..", "here"])
+def test_a_folder_is_no_page(outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError) as said:
+        write_report(outcome, Path(output))
+    assert said.value.filename == str(Path(output))
+
+
+def test_what_the_machine_refuses_names_the_users_path(
+    outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NasError, match=r"^cannot use '/proc/x/y.html': no folder can be made there$"):
+        write_report(outcome, Path("/proc/x/y.html"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="File name too long") as said:
+        write_report(outcome, Path("y" * 250))  # the file beside it has a longer name
+    assert said.value.filename == "y" * 250
 
 
 @pytest.mark.parametrize(("value", "text"), [(7, "7"), (1200, "1.2k"), (350_000, "350k"), (2e6, "2M"), (3.1e9, "3.1G")])

@@ -16,6 +16,10 @@ Pick = Annotated[
 Output = Annotated[
     Path | None, typer.Option(help="Folder to make. Default: export/PICK in the study's folder, replaced if there.")
 ]
+Dataset = Annotated[
+    str | None,
+    typer.Option(help="Where the study's images are now, as [b]folder:PATH[/]. Default: where the search read them."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export at --output.")]
 
 
@@ -24,6 +28,7 @@ def export(
     pick: Pick,
     output: Output = None,
     overwrite: Overwrite = False,
+    dataset: Dataset = None,
     studies_dir: StudiesDir = STUDIES,
     storage: Storage = None,
 ) -> None:
@@ -36,7 +41,9 @@ def export(
 
     from nas.export import export_network
 
-    done = export_network(folder, outcome, pick, output=output, overwrite=overwrite, cache=studies_dir / ".cache")
+    done = export_network(
+        folder, outcome, pick, output=output, overwrite=overwrite, dataset=dataset, cache=studies_dir / ".cache"
+    )
     say(
         f"Trial {done.row.trial}: {done.row.params:,} parameters; model.onnx reaches validation accuracy "
         f"{done.val_accuracy:.4f} on {done.images} images, as recorded (largest difference of a logit "

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nas.data import Dataset, load_dataset, normalise
-from nas.errors import ExportError
+from nas.errors import DataError, ExportError, written
 from nas.export.onnx_file import INPUT, OPSET, OUTPUT, Deployed, run_onnx, write_onnx
 from nas.models import build
 from nas.outcome import Outcome
@@ -56,6 +56,7 @@ def export_network(
     *,
     output: Path | None = None,
     overwrite: bool = False,
+    dataset: str | None = None,
     cache: Path | None = None,
 ) -> Exported:
     """Write a network of a study as ONNX, safetensors and JSON; whole and checked, or not at all.
@@ -67,6 +68,7 @@ def export_network(
         output: the folder to make. None: `export/` and the pick in the study's folder, where an earlier export of
             the same pick is replaced without asking, because nas made that folder.
         overwrite: replace an earlier export at `output`. A folder that holds anything else is never touched.
+        dataset: where the study's images are now, as `load_dataset` takes it; None: where they were.
         cache: where decoded images are kept.
 
     Raises:
@@ -74,22 +76,26 @@ def export_network(
         ExportError: no weights are kept for it; the images are not those of the study; `output` is in the way; or the
             written file does not give the accuracy on record.
         DataError: the study's images are gone or broken.
+        OSError: `output` cannot be written, or the disk is full.
+        NasError: its folder cannot be made.
     """
     row = outcome.pick(pick)
     own = output is None
     target = folder.export / pick.replace(":", "-") if output is None else output
     _check_free(target, replace=own or overwrite)
     weights = _weights(folder, row)
-    dataset = _images(outcome, row, cache)
+    images = _images(outcome, row, dataset, cache)
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    aside.mkdir()
-    try:
-        exported = _write(aside, target, outcome, row, weights, dataset)
-        _swap(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with written(target):
+        place = target.absolute()  # `.` has no name to put a folder beside
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(f".{place.name}.{os.getpid()}")
+        aside.mkdir()
+        try:
+            exported = _write(aside, target, outcome, row, weights, images)
+            _swap(aside, place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return exported
 
 
@@ -119,20 +125,26 @@ def _weights(folder: StudyFolder, row: Row) -> dict[str, Tensor]:
         raise ExportError(f"{path} is damaged ({error}); pick another network of `nas front`") from error
 
 
-def _images(outcome: Outcome, row: Row, cache: Path | None) -> Dataset:
+def _images(outcome: Outcome, row: Row, moved: str | None, cache: Path | None) -> Dataset:
     settings, data = outcome.settings, outcome.identity["data"]
-    dataset = load_dataset(
-        settings["dataset"],
-        input_shape=row.architecture.input_shape,
-        split_seed=settings["split_seed"],
-        train_limit=settings["train_limit"],
-        skip_broken=settings["skip_broken"],
-        cache=cache,
-    )
+    spec = settings["dataset"] if moved is None else moved
+    try:
+        dataset = load_dataset(
+            spec,
+            input_shape=row.architecture.input_shape,
+            split_seed=settings["split_seed"],
+            train_limit=settings["train_limit"],
+            skip_broken=settings["skip_broken"],
+            cache=cache,
+        )
+    except DataError as error:
+        if moved is not None:
+            raise
+        raise DataError(f"{error}; name images that were moved with --dataset") from error
     if (dataset.digest, dataset.split_digest) != (data["images"], data["split"]):
         raise ExportError(
-            f"the images of {settings['dataset']} are not those that study {outcome.study!r} was made from, so the "
-            "accuracy on record cannot be checked; bring the same images back"
+            f"the images of {spec} are not those that study {outcome.study!r} was made from, so the accuracy on record "
+            "cannot be checked; bring the same images back, or name where they are with --dataset"
         )
     return dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from nas.errors import written
 from nas.outcome import Outcome
 from nas.records import Row
 from nas.report.figures import curves_figure, front_figure, shares_figure
@@ -26,16 +28,21 @@ def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = Non
         studies_dir: named in the page's commands, where it is not the default.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; an older page is left as it was.
+        OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
+        NasError: its folder cannot be made.
     """
     text = page(outcome, studies_dir=studies_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target = path.absolute()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def page(outcome: Outcome, *, studies_dir: Path | None = None) -> str:
