@@ -16,7 +16,7 @@ from nas.architecture import Architecture
 from nas.cli import main
 from nas.errors import TrialFailed
 from nas.outcome import Outcome
-from nas.records import Records
+from nas.records import Records, version_table
 from nas.study_folder import StudyFolder
 from tests.fake_study import HOSTILE, rows, write_study
 
@@ -166,6 +166,24 @@ def test_a_study_is_found_by_its_storage(
 
 
 @pytest.mark.parametrize(
+    "words", [["front"], ["show", "--trial", "1"], ["report"], ["export", "--pick", "best"], ["dashboard"]]
+)
+def test_a_newer_layout_is_refused(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = Records(write_study(tmp_path, "fake", []).url)
+    with records.writing() as connection:
+        connection.execute(version_table.update().values(number=99))
+    assert main([words[0], "fake", *words[1:], "--studies-dir", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "has records of layout 99" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_dashboard_knows_its_study(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", "nosuch", "--port", "0", "--storage", folder.url]) == 1
+    assert "no study 'nosuch' in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["frnt"], "No such command 'frnt'. Did you mean 'front'?"),
@@ -183,6 +201,11 @@ def test_a_study_is_found_by_its_storage(
         (["export", "fake", "--pick", "bst"], "unknown pick 'bst': did you mean 'best'?"),
         (["export", "fake", "--pick", "best"], "keeps those of its front only"),
         (["search", "--trials", "x"], "Invalid value for '--trials'"),
+        (["search", "--trials", "1", "--trials", "abc"], "--trials 'abc': Invalid value for '--trials'"),
+        (["search", "--trials=1", "--seed", "2", "--trials=abc"], "--trials 'abc': Invalid value for '--trials'"),
+        (["search", "--trials=1", "--trials", "abc"], "--trials 'abc': Invalid value for '--trials'"),
+        (["search", "--trials", "1", "--trials=abc"], "--trials 'abc': Invalid value for '--trials'"),
+        (["spaces", "sample", "digits", "--max-params", "2x"], "Invalid value for '--max-params': '2x' is not a count"),
         (["search", "--trials", "0"], "--trials 0"),
         (["search", "--max-params", "2x"], "Invalid value for '--max-params': '2x' is not a count"),
         (["search", "--sampler", "tpee"], "unknown --sampler 'tpee': did you mean 'tpe'?"),
@@ -195,7 +218,7 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    where = [] if words[0] in ("frnt", "search") or words == ["front"] else place
+    where = [] if words[0] in ("frnt", "search", "spaces") or words == ["front"] else place
     assert main([*words, *where]) == 1
     out, err = capsys.readouterr()
     assert out == ""

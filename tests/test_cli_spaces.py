@@ -91,6 +91,7 @@ def test_sample_inside_a_users_budget() -> None:
     for row in rows:
         for name in ("key", "params", "macs"):
             del row[name]
+    assert run(*words, "--max-macs", "90k", "--max-params", "9k").stdout == result.stdout
     assert any(first_fall(Architecture.from_json(row)) is not None for row in rows)
     table = run("sample", "digits", "--n", "4", "--min-params", "2000", "--max-params", "3000").stdout
     assert [line for line in table.splitlines() if "2," in line and "0." in line]

@@ -97,6 +97,18 @@ def test_names_of_this_machine_are_let_in(server: Dashboard, host: str) -> None:
     assert ask(server, "GET", "/api/studies", host=host)[0] == 200
 
 
+def test_the_address_it_listens_on_is_let_in(folder: StudyFolder) -> None:
+    dashboard = Dashboard(folder.url, host="127.0.0.2", port=0)
+    thread = threading.Thread(target=dashboard.serve, daemon=True)
+    thread.start()
+    try:
+        assert ask(dashboard, "GET", "/api/studies")[0] == 200
+        assert ask(dashboard, "GET", "/api/studies", host="127.0.0.3")[0] == 403
+    finally:
+        dashboard.close()
+        thread.join(timeout=30)
+
+
 def test_every_page_leaves_the_database_as_it_was(server: Dashboard, folder: StudyFolder) -> None:
     before = digest(folder)
     plots = ["contour", "slice", "parallel_coordinate", "rank", "edf", "timeline", "pareto_front"]

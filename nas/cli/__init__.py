@@ -90,12 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _said(error: typer.TyperException, words: Sequence[str]) -> str:
-    """Typer's message, with the value that was given where it leaves that out."""
+    """Typer's message, with the value that was given where it leaves that out; of several the last one counts."""
     message = error.format_message()
     names = getattr(getattr(error, "param", None), "opts", ())
-    for name, value in [*pairwise(words), *(word.partition("=")[::2] for word in words)]:
-        if name in names and value not in message:
-            return f"{name} {value!r}: {message}"
+    for word, following in reversed([*pairwise([*words, ""])]):
+        name, equals, value = word.partition("=")
+        if name in names:
+            given = value if equals else following
+            return message if given in message else f"{name} {given!r}: {message}"
     return message
 
 

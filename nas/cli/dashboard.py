@@ -20,11 +20,13 @@ def dashboard(
     storage: Storage = None,
 ) -> None:
     """Serve optuna-dashboard, read-only, until Ctrl-C."""
-    from nas.cli.options import database_url
+    from nas.cli.options import database_url, open_records
     from nas.cli.output import say
     from nas.dashboard.server import Dashboard
 
     folder, url = database_url(study, studies_dir, storage)
+    with open_records(url) as records:
+        records.study(study)  # the dashboard itself would start without this study
     server = Dashboard(url, artifacts=folder.artifacts, host=host, port=port)
     if not server.local:
         say(f"nas: {host} can be reached from other machines; everyone there can read this study, nobody can change it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from nas.outcome import Outcome
+    from nas.records import Records
     from nas.study_folder import StudyFolder
 
 Study = Annotated[str, typer.Argument(help="Name of the study, as given to [b]nas search[/].")]
@@ -18,6 +21,17 @@ Storage = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 STUDIES = Path("studies")
+
+
+def count(text: str) -> int:
+    """Typer's parser of a whole number that may end in k or M."""
+    from nas.errors import StudyError
+    from nas.outcome import count_of
+
+    try:
+        return count_of(text)
+    except StudyError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, str]:
@@ -41,14 +55,27 @@ def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[St
     return StudyFolder(studies_dir, study), storage
 
 
+@contextmanager
+def open_records(url: str) -> Iterator[Records]:
+    """The records at a URL, closed at the end.
+
+    Raises:
+        StudyError: they are out of reach, damaged, or of a newer nas.
+    """
+    from nas.records import Records
+
+    records = Records(url)
+    try:
+        records.check_version()
+        yield records
+    finally:
+        records.close()
+
+
 def read_outcome(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, Outcome]:
     """The study's folder and what it found, read by SQL without Optuna."""
     from nas.outcome import Outcome
-    from nas.records import Records
 
     folder, url = database_url(study, studies_dir, storage)
-    records = Records(url)
-    try:
+    with open_records(url) as records:
         return folder, Outcome.read(records, study)
-    finally:
-        records.close()

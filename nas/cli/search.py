@@ -8,25 +8,15 @@ from typing import Annotated
 import typer
 
 from nas.cli.front import front
-from nas.cli.options import STUDIES, StudiesDir
+from nas.cli.options import STUDIES, StudiesDir, count
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
 TRAINING = "Training"
 PLACE = "Where"
 
 
-def _count(text: str) -> int:
-    from nas.errors import StudyError
-    from nas.outcome import count_of
-
-    try:
-        return count_of(text)
-    except StudyError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 def _limit(what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(parser=_count, metavar="COUNT", help=what, rich_help_panel=BUDGET)
+    option: typer.models.OptionInfo = typer.Option(parser=count, metavar="COUNT", help=what, rich_help_panel=BUDGET)
     return option
 
 

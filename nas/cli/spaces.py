@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.options import count
 from nas.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ app = typer.Typer(help="Search spaces: list, show, check and sample them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A space that ships, or the path of a TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _limit(what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        parser=count, metavar="COUNT", help=f"{what}; 200k and 1.5M are understood."
+    )
+    return option
 
 
 @app.callback(invoke_without_command=True)
@@ -97,10 +105,10 @@ def sample(
     json: Annotated[bool, typer.Option("--json", help="One network a line, as JSON.")] = False,
     rule: Annotated[str | None, typer.Option(help="growing, growing-each or off.")] = None,
     cost: Annotated[str | None, typer.Option(help="params or macs: what the networks' sizes are spread over.")] = None,
-    min_params: Annotated[int | None, typer.Option(help="Least parameters.")] = None,
-    max_params: Annotated[int | None, typer.Option(help="Most parameters.")] = None,
-    min_macs: Annotated[int | None, typer.Option(help="Least multiply-adds.")] = None,
-    max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds.")] = None,
+    min_params: Annotated[int | None, _limit("Least parameters")] = None,
+    max_params: Annotated[int | None, _limit("Most parameters")] = None,
+    min_macs: Annotated[int | None, _limit("Least multiply-adds")] = None,
+    max_macs: Annotated[int | None, _limit("Most multiply-adds")] = None,
 ) -> None:
     """Draw networks at random; the first ones stay the same when more are asked for.
 

@@ -42,15 +42,21 @@ class Dashboard:
         self._socket = _listen(host, port)
         self.local = ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
         """Only this machine can reach it."""
-        application = ReadOnly(optuna_dashboard.wsgi(storage, store), LOOPBACK_NAMES if self.local else None)
+        hosts = LOOPBACK_NAMES | {self._address} if self.local else None
+        application = ReadOnly(optuna_dashboard.wsgi(storage, store), hosts)
         self._open: dict[int, Any] = {}
         self._server = waitress.create_server(application, map=self._open, sockets=[self._socket], threads=4)
 
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        address, port = self._socket.getsockname()[:2]
-        return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
+        return f"http://{self._address}:{self._socket.getsockname()[1]}/"
+
+    @property
+    def _address(self) -> str:
+        """As a URL and the Host header give it."""
+        address: str = self._socket.getsockname()[0]
+        return f"[{address}]" if ":" in address else address
 
     def serve(self) -> None:
         """Answer requests until `close` is called from another thread, or Ctrl-C."""
