@@ -22,7 +22,7 @@ ORDER = [
     ["optimiser", "reading", "training"],
     ["costs"],
     ["evaluation"],
-    ["records", "study_folder", "outcome"],
+    ["database", "records", "study_folder", "outcome"],
     ["search"],
     ["report", "export", "dashboard"],
     ["cli"],

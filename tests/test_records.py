@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from nas.database import check_sqlite, parse_url, shown
 from nas.errors import StudyError
-from nas.records import VERSION, Records, check_sqlite, parse_url, shown
+from nas.records import VERSION, Records
 from nas.study_folder import StudyFolder
 from tests.test_claims import row
 

@@ -45,8 +45,8 @@ def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[St
     if storage is None:
         folder = StudyFolder.existing(studies_dir, study)
         return folder, folder.url
+    from nas.database import parse_url
     from nas.errors import StudyError
-    from nas.records import parse_url
 
     url = parse_url(storage)
     # Opening a SQLite file that is not there would make an empty one.

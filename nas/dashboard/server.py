@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from nas.dashboard.read_only import LOOPBACK_NAMES, ReadOnly
+from nas.database import engine_options, explained, parse_url
 from nas.errors import StudyError
-from nas.records import engine_options, explained, parse_url
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -17,8 +17,8 @@ from dataclasses import asdict, replace
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
+from nas.database import parse_url, shown
 from nas.errors import StudyError
-from nas.records import parse_url, shown
 from nas.search.display import Display
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover

@@ -16,17 +16,9 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
+from nas.database import check_sqlite, engine_options, explained, parse_url, prepare_sqlite, shown
 from nas.errors import StudyError
-from nas.records import (
-    Records,
-    StudyRecord,
-    check_sqlite,
-    engine_options,
-    explained,
-    parse_url,
-    prepare_sqlite,
-    shown,
-)
+from nas.records import Records, StudyRecord
 
 MAKING = 0x6E6173
 """Number of PostgreSQL's advisory lock under which tables and studies are made."""

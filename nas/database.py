@@ -1,0 +1,129 @@
+"""One database, SQLite or PostgreSQL: how it is opened, and what its errors mean, said in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from nas.errors import StudyError
+
+
+def parse_url(url: str) -> URL:
+    """A storage's URL, checked without connecting.
+
+    Raises:
+        StudyError: not a URL, or a database that is neither SQLite nor PostgreSQL. A password is never repeated.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise StudyError(
+            "--storage is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StudyError(f"--storage {url}: a study is kept in a file; use sqlite:///FILE")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StudyError(
+            f"--storage {shown(parsed)}: {parsed.get_backend_name()} is not supported; use sqlite or postgresql"
+        )
+    return parsed
+
+
+def shown(url: URL | str) -> str:
+    """A storage's URL as it may be printed: a file's path for SQLite, no password elsewhere."""
+    parsed = make_url(url) if isinstance(url, str) else url
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or ":memory:"
+    return parsed.render_as_string(hide_password=True)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Options for `create_engine`, ours and Optuna's: waiting for a lock, and noticing dropped connections."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": 60}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def prepare_sqlite(engine: Engine) -> None:
+    """Commits that survive a killed process without a disk flush each (write-ahead log, synchronous NORMAL).
+
+    A power cut may lose the last trials, never damage the file: https://sqlite.org/pragma.html#pragma_synchronous.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    engine.dispose()  # connections made before this have the old settings
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn a database's errors into one line that names it and says what to do."""
+    try:
+        yield
+    except sa.exc.NoSuchModuleError as error:
+        raise StudyError(f"{shown(url)}: its driver is unknown; use postgresql+psycopg://") from error
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"{shown(url)}: the driver {error.name!r} is missing; pip install 'nas[postgresql]'"
+        ) from error
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DBAPIError as error:
+        raise StudyError(_explanation(url, str(error.orig))) from error
+
+
+def _explanation(url: URL, said: str) -> str:
+    said = " ".join(said.split())
+    where = shown(url)
+    low = said.lower()
+    if "unable to open" in low and url.database and sealed(Path(url.database)):
+        return (
+            f"{where} cannot be written: its folder is read-only; allow writing there, or choose another --studies-dir"
+        )
+    if "not a database" in low or "malformed" in low:
+        return f"{where} is damaged ({said}); restore it from a copy, or start anew with another --study"
+    if "disk is full" in low or "disk full" in low or "disk i/o" in low:
+        return f"{where} cannot be written ({said}); free space on the disk and run the same command again"
+    if "readonly" in low or "read-only" in low:
+        return f"{where} cannot be written ({said}); allow writing there, or choose another --studies-dir"
+    if "no such table" in low or ("does not exist" in low and "relation" in low):
+        return f"{where} has no records of nas ({said}); was it made by another program?"
+    if "locked" in low:
+        return f"{where} was locked for a minute ({said}); on a network disk use PostgreSQL: --storage postgresql+psycopg://"
+    return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
+
+
+def sealed(path: Path) -> bool:
+    """Whether a file is there in a folder that cannot be written."""
+    return path.is_file() and not os.access(path.parent, os.W_OK)
+
+
+def check_sqlite(path: Path) -> None:
+    """Look a SQLite file over before it is written to.
+
+    Raises:
+        StudyError: it is damaged or cannot be read.
+    """
+    if path.stat().st_size == 0:
+        raise StudyError(f"{path} is empty: restore it from a copy, or remove it to start anew")
+    url = parse_url(f"sqlite:///{path}")
+    engine = sa.create_engine(url, **engine_options(url))
+    try:
+        with explained(url), engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    finally:
+        engine.dispose()
+    if said != "ok":
+        raise StudyError(f"{path} is damaged ({said}); restore it from a copy, or start anew with another --study")
