@@ -18,8 +18,10 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas.architecture import Architecture, first_fall
 from nas.errors import StudyError
@@ -87,7 +89,7 @@ def ended(studies: Path) -> int:
         return 0
     try:
         return sum(row.state != "failed" for row in rows(studies))
-    except Exception:  # the study is just being made
+    except StudyError:  # it is just being made
         return 0
 
 
@@ -224,7 +226,7 @@ def open_trials(studies: Path) -> list[optuna.trial.FrozenTrial]:
         return []
     try:
         return [trial for trial in trials(studies) if trial.state == TrialState.RUNNING]
-    except Exception:  # the study is just being made
+    except (KeyError, SQLAlchemyError, StorageInternalError):  # it is just being made
         return []
 
 
