@@ -44,7 +44,7 @@ def accuracy(
     network.eval()
     right = torch.zeros((), dtype=torch.int64, device=part.labels.device)
     finite = torch.ones((), dtype=torch.bool, device=part.labels.device)
-    for images, labels in zip(torch.split(part.images, batch), torch.split(part.labels, batch), strict=True):
+    for images, labels in part.batches(torch.arange(len(part), device=part.labels.device).split(batch)):
         logits = network(normalise(images, mean, std))
         right += (logits.argmax(1) == labels).sum()
         finite &= logits.isfinite().all()
@@ -106,7 +106,7 @@ class Reader:
         for norm in self._norms:
             norm.reset_running_stats()
             norm.train()  # only these: dropout and auxiliary heads stay off
-        for rows in self._rows:
-            self.network(normalise(self._dataset.train.images[rows], self._dataset.mean, self._dataset.std))
+        for images, _ in self._dataset.train.batches(self._rows):
+            self.network(normalise(images, self._dataset.mean, self._dataset.std))
         for norm in self._norms:
             norm.eval()

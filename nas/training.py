@@ -221,11 +221,11 @@ class Training:
         generator = torch.Generator(self.device).manual_seed(seed)
         total = torch.zeros((), device=self.device)
         with _memory(), _seeded(seed, self.device):  # dropout knows only torch's own generator
-            for rows in shuffled(len(train), self._recipe.batch, generator):
+            for images, labels in train.batches(shuffled(len(train), self._recipe.batch, generator)):
                 self._interrupt()
-                images = augment(train.images[rows], self._recipe.augmentation, generator)
+                images = augment(images, self._recipe.augmentation, generator)
                 images = normalise(images, self._dataset.mean, self._dataset.std)
-                total.add_(self._backward(images, train.labels[rows]), alpha=len(rows))
+                total.add_(self._backward(images, labels), alpha=len(labels))
                 self._optimiser.step()
             loss = total.item() / len(train)
         self._epoch += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,11 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of each group of row numbers, in their order, on the part's device."""
+        for some in rows:
+            yield self.images[some], self.labels[some]
 
     def to(self, device: torch.device | str) -> Part:
         """The same on a device."""
