@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.data import Dataset
+from nas.metric import Metric
 from nas.recipe import Recipe
 from nas.training import EpochResult, Training, hashed
 
@@ -42,7 +43,7 @@ class Evaluation:
 
     @property
     def val_accuracy(self) -> float:
-        """Of the last epoch, never of the best, 0..1."""
+        """The study's metric at the last epoch, never at the best, 0..1."""
         return self.curve[-1].val_accuracy
 
 
@@ -55,12 +56,14 @@ def evaluate(
     device: str | torch.device = "auto",
     should_stop: Callable[[Sequence[EpochResult]], bool] = lambda curve: False,
     interrupt: Callable[[], None] = lambda: None,
+    metric: Metric = "accuracy",
 ) -> Evaluation:
     """Train a network and say what it came to.
 
     Args:
         should_stop: asked with the curve so far after every epoch but the last.
         interrupt: called once a batch; what it raises passes through.
+        metric: what a reading measures.
 
     The other arguments and errors are `Training`'s.
 
@@ -68,7 +71,7 @@ def evaluate(
         TrialFailed: a loss or an output that is not finite, or not enough memory.
     """
     start = time.perf_counter()
-    training = Training(architecture, dataset, recipe, seed=seed, device=device, interrupt=interrupt)
+    training = Training(architecture, dataset, recipe, seed=seed, device=device, interrupt=interrupt, metric=metric)
     curve: list[EpochResult] = []
     stopped = False
     for result in training.fit():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.data import Dataset, Part, normalise
 from nas.errors import DataError, TrialFailed
+from nas.metric import Metric
 from nas.optimiser import FlatParameters
 
 REFRESH_IMAGES = 1024
@@ -22,9 +24,14 @@ READ_BATCH = 256
 
 @torch.inference_mode()
 def accuracy(
-    network: nn.Module, part: Part, mean: Sequence[float], std: Sequence[float], batch: int = READ_BATCH
+    network: nn.Module,
+    part: Part,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch: int = READ_BATCH,
+    metric: Metric = "accuracy",
 ) -> float:
-    """Part of the images whose largest logit is their label's, 0..1, in float32; equal logits count the first.
+    """How often the largest logit is the label's, by the metric, 0..1, in float32; equal logits count the first.
 
     The network and the images lie on one device. The network runs in evaluation mode and gets its mode back.
 
@@ -33,6 +40,7 @@ def accuracy(
         part: at least one image.
         mean, std: of the training images, one a channel, pixels in 0..1.
         batch: images in one forward pass.
+        metric: see `score`.
 
     Raises:
         DataError: there is no image.
@@ -42,17 +50,34 @@ def accuracy(
         raise DataError("accuracy of no images: the part is empty")
     training = network.training
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=part.labels.device)
+    right = []
     finite = torch.ones((), dtype=torch.bool, device=part.labels.device)
     for images, labels in part.batches(torch.arange(len(part), device=part.labels.device).split(batch)):
         logits = network(normalise(images, mean, std))
-        right += (logits.argmax(1) == labels).sum()
+        right.append(logits.argmax(1) == labels)
         finite &= logits.isfinite().all()
     network.train(training)
-    count, all_finite = torch.stack([right, finite.long()]).tolist()
-    if not all_finite:
+    if not finite:
         raise TrialFailed("the network's outputs are not finite")
-    return float(count / len(part))
+    return score(torch.cat(right), part.labels, metric)
+
+
+def score(right: Tensor, labels: Tensor, metric: Metric) -> float:
+    """The metric of answers, 0..1.
+
+    ``accuracy`` is the part of the images that are right. ``balanced-accuracy`` is the mean over classes of the recall:
+    of the part of a class's images that are right. It is taken over the classes that have an image here; of the
+    validation part these are all, since the split gives every class at least one.
+
+    Args:
+        right: (N,) bool, at least one.
+        labels: (N,) int64 >= 0, on the same device.
+    """
+    if metric == "accuracy":
+        return int(right.sum()) / len(labels)
+    images = torch.bincount(labels)
+    hits = torch.bincount(labels[right], minlength=len(images))
+    return fmean(hit / there for hit, there in zip(hits.tolist(), images.tolist(), strict=True) if there)
 
 
 class Reader:
@@ -64,13 +89,15 @@ class Reader:
     Args:
         network: copied, on its device.
         dataset: on the same device.
+        metric: what `accuracy` measures.
     """
 
-    def __init__(self, network: nn.Module, dataset: Dataset) -> None:
+    def __init__(self, network: nn.Module, dataset: Dataset, metric: Metric = "accuracy") -> None:
         self.network = copy.deepcopy(network).eval()
         self.network.requires_grad_(False)
         self._flat = FlatParameters(self.network)
         self._dataset = dataset
+        self._metric = metric
         self._norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
         for norm in self._norms:
             norm.track_running_stats = True
@@ -91,13 +118,13 @@ class Reader:
         self._refresh()
 
     def accuracy(self) -> float:
-        """Accuracy on all validation images, 0..1.
+        """The metric on all validation images, 0..1.
 
         Raises:
             TrialFailed: a logit is not finite.
         """
         dataset = self._dataset
-        return accuracy(self.network, dataset.validation, dataset.mean, dataset.std)
+        return accuracy(self.network, dataset.validation, dataset.mean, dataset.std, metric=self._metric)
 
     @torch.inference_mode()
     def _refresh(self) -> None:

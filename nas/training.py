@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nas.architecture import Architecture
 from nas.data import Dataset, augment, normalise, shuffled
 from nas.errors import DataError, DeviceError, SpaceError, TrialFailed, choices
+from nas.metric import Metric
 from nas.models import build
 from nas.optimiser import FlatParameters, ScheduleFreeAdamW
 from nas.reading import Reader, accuracy
@@ -43,7 +44,8 @@ class EpochResult:
 
     Args:
         epoch: counted from 1.
-        val_accuracy: of the averaged weights on all validation images, 0..1.
+        val_accuracy: the study's metric (accuracy, or balanced accuracy) of the averaged weights on all validation
+            images, 0..1.
         train_loss: mean over the epoch's images of the loss that is minimised: with label smoothing, auxiliary heads
             and augmentation, at the weights that train. Finite.
         seconds: wall clock of the epoch, its reading included.
@@ -101,6 +103,7 @@ class Training:
         seed: any int.
         device: a name as for `pick_device`, or a device.
         interrupt: called once a batch; what it raises passes through, and ends this training for good.
+        metric: what a reading measures; it changes nothing that trains.
 
     Raises:
         DataError: the images do not fit the architecture, or are too few.
@@ -118,6 +121,7 @@ class Training:
         seed: int,
         device: str | torch.device = "auto",
         interrupt: Callable[[], None] = lambda: None,
+        metric: Metric = "accuracy",
     ) -> None:
         _check(architecture, dataset)
         self._recipe = recipe
@@ -132,7 +136,7 @@ class Training:
         with _memory(), _seeded(hashed(seed, "weights"), self.device):
             self._dataset = dataset.to(self.device)
             self._network = build(architecture).to(self.device)
-            self._reader = Reader(self._network, self._dataset)
+            self._reader = Reader(self._network, self._dataset, metric)
         norms = [module for module in self._network.modules() if isinstance(module, _BatchNorm)]
         for norm in norms:
             norm.track_running_stats = False
