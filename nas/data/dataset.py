@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,30 +13,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import cifar10, digits, folder
+from nas.data.files import Files
 from nas.data.source import Source, check_input_shape
 from nas.data.splits import KNOWN, split
+from nas.data.streaming import Loader, Streamed
 from nas.errors import DataError, choices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Images and labels of one side of a split, in memory.
+    """Images and labels of one side of a split.
 
     Args:
-        images: (N, C, H, W) uint8 in channels_last memory format.
-        labels: (N,) int64.
+        images: (N, C, H, W) uint8 in channels_last memory format, or what decodes the same from files.
+        labels: (N,) int64, always in memory.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of each group of row numbers, in their order, on the part's device."""
-        for some in rows:
-            yield self.images[some], self.labels[some]
+        """Images and labels of each group of row numbers, in their order, on the part's device.
+
+        The same bits wherever the images lie. Streamed, the groups are all drawn before the first is given, and one
+        part of a dataset is read at a time.
+
+        Raises:
+            DataError: an image file is no longer what it was.
+            TrialFailed: a process that decodes was killed.
+        """
+        if isinstance(self.images, Streamed):
+            for some, images in self.images.batches(rows):
+                yield images, self.labels[some]
+        else:
+            for some in rows:
+                yield self.images[some], self.labels[some]
 
     def to(self, device: torch.device | str) -> Part:
         """The same on a device."""
@@ -76,14 +91,25 @@ class Dataset:
         """The same with its images on a device."""
         return replace(self, train=self.train.to(device), validation=self.validation.to(device))
 
+    @property
+    def streamed(self) -> Loader | None:
+        """What decodes the images during a search; None where they are in memory."""
+        return self.train.images.loader if isinstance(self.train.images, Streamed) else None
 
-Reader = Callable[[str, tuple[int, int, int], bool, Path | None], Source]  # path, input shape, skip_broken, cache
+    def close(self) -> None:
+        """End the processes that decode streamed images, or they end with this one; a later use starts others."""
+        if self.streamed:
+            self.streamed.close()
+
+
+# path, input shape, skip_broken, cache, room for decoded images in bytes
+Reader = Callable[[str, tuple[int, int, int], bool, Path | None, int | None], Source]
 
 SOURCES: dict[str, Reader] = {
-    "digits": lambda path, shape, skip_broken, cache: digits.read(shape),
-    "cifar10": lambda path, shape, skip_broken, cache: cifar10.read(shape),
-    "folder": lambda path, shape, skip_broken, cache: folder.read(
-        path, shape, skip_broken=skip_broken, cache_folder=cache
+    "digits": lambda path, shape, skip_broken, cache, room: digits.read(shape),
+    "cifar10": lambda path, shape, skip_broken, cache, room: cifar10.read(shape),
+    "folder": lambda path, shape, skip_broken, cache, room: folder.read(
+        path, shape, skip_broken=skip_broken, cache_folder=cache, room=room
     ),
 }
 
@@ -96,6 +122,7 @@ def load_dataset(
     train_limit: int | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
+    room: int | None = None,
 ) -> Dataset:
     """Training and validation images of a dataset, at a space's input size.
 
@@ -106,21 +133,24 @@ def load_dataset(
         train_limit: keep this many training images, stratified, the same for every seed of training.
         skip_broken: leave out images that cannot be decoded, and count them, instead of refusing the folder.
         cache: a folder for decoded images; the first call writes there (hundreds of MB for 50,000 images of 32x32),
-            later ones map the file and check its sum.
+            later ones map the file and check its sum. Of a streamed folder it keeps hashes and sums.
+        room: bytes that decoded images may take in this process; a folder whose images need more stays in its files
+            and is streamed. None: `streaming.MEMORY_SHARE` of the machine's memory. The images, their order, the split
+            and every number are the same either way.
 
     Raises:
         DataError: an unknown dataset; images that are missing, broken, or too few; an input that is not grey or RGB.
     """
-    source = _read(spec, input_shape, skip_broken, cache)
+    source = _read(spec, input_shape, skip_broken, cache, room)
     parts = split(source, seed=split_seed, train_limit=train_limit)
-    train = source.pixels[parts.train]
-    mean, std = _mean_and_std(train)
+    loader = _loader(source)
+    mean, std = _mean_and_std(source.pixels[parts.train])
     digest = source.digest
     return Dataset(
         name=KNOWN[digest].name if digest in KNOWN else source.name,
         classes=source.classes,
-        train=_part(train, source.labels[parts.train]),
-        validation=_part(source.pixels[parts.validation], source.labels[parts.validation]),
+        train=_part(source, parts.train, loader),
+        validation=_part(source, parts.validation, loader),
         test_size=len(parts.test),
         mean=mean,
         std=std,
@@ -133,40 +163,65 @@ def load_dataset(
 
 
 def load_test(
-    spec: str, *, input_shape: tuple[int, int, int], skip_broken: bool = False, cache: Path | None = None
+    spec: str,
+    *,
+    input_shape: tuple[int, int, int],
+    skip_broken: bool = False,
+    cache: Path | None = None,
+    room: int | None = None,
 ) -> Part:
     """The sealed test images, for networks that a user names. Nothing in a search calls this.
 
     Arguments and errors as for `load_dataset`; they do not depend on a seed or a limit.
     """
-    source = _read(spec, input_shape, skip_broken, cache)
-    rows = split(source).test
-    return _part(source.pixels[rows], source.labels[rows])
+    source = _read(spec, input_shape, skip_broken, cache, room)
+    return _part(source, split(source).test, _loader(source))
 
 
-def _read(spec: str, input_shape: tuple[int, int, int], skip_broken: bool, cache: Path | None) -> Source:
+def _read(
+    spec: str, input_shape: tuple[int, int, int], skip_broken: bool, cache: Path | None, room: int | None
+) -> Source:
     check_input_shape(input_shape)
     name, colon, path = spec.partition(":")
     if name not in SOURCES or bool(colon) != (name == "folder"):
         hint = f"; for the images in {spec} write folder:{spec}" if Path(spec).is_dir() else ""
         named = [f"{known}:PATH" if known == "folder" else known for known in SOURCES]
         raise DataError(choices("dataset", spec, named) + hint)
-    return SOURCES[name](path, input_shape, skip_broken, cache)
+    return SOURCES[name](path, input_shape, skip_broken, cache, room)
 
 
-def _part(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Part:
-    return Part(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+def _loader(source: Source) -> Loader | None:
+    """One for all parts; as many processes as this one has threads, since both are told how many cores are theirs."""
+    return Loader(source.pixels, torch.get_num_threads()) if isinstance(source.pixels, Files) else None
 
 
-def _mean_and_std(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Exact sums in whole numbers, so that they do not depend on the machine: (n, H, W, C) -> one each a channel."""
-    channels = pixels.shape[-1]
-    counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(pixels), 1024):
-        for channel in range(channels):
-            counts[channel] += np.bincount(pixels[start : start + 1024, ..., channel].ravel(), minlength=256)
-    levels = np.arange(256) / 255
-    total = counts.sum(axis=1)
-    mean = counts @ levels / total
-    variance = np.maximum(counts @ levels**2 / total - mean**2, 0.0)
-    return tuple(mean.tolist()), tuple(np.maximum(np.sqrt(variance), 1 / 255).tolist())
+def _part(source: Source, rows: NDArray[np.int64], loader: Loader | None) -> Part:
+    labels = torch.from_numpy(source.labels[rows])
+    if loader is not None:
+        return Part(Streamed(loader, rows), labels)
+    pixels = source.pixels[rows]
+    assert not isinstance(pixels, Files)  # they have a loader
+    return Part(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels)
+
+
+def _mean_and_std(pixels: NDArray[np.uint8] | Files) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """From sums in whole numbers, so that they depend on neither order nor machine: (n, H, W, C) -> one each a channel.
+
+    The numbers nearest to the exact ones, up to the root's rounding.
+    """
+    if isinstance(pixels, Files):
+        channels, height, width = pixels.input_shape
+        count = len(pixels) * height * width
+        sums = pixels.sums.sum(axis=0).tolist()
+    else:
+        channels = pixels.shape[-1]
+        count = pixels[..., 0].size
+        levels = np.zeros((channels, 256), np.int64)
+        for start in range(0, len(pixels), 1024):
+            for channel in range(channels):
+                levels[channel] += np.bincount(pixels[start : start + 1024, ..., channel].ravel(), minlength=256)
+        sums = [(levels @ np.arange(256)).tolist(), (levels @ np.arange(256) ** 2).tolist()]
+    mean = tuple(total / (255 * count) for total in sums[0])
+    # Python's whole numbers have no end, and its division rounds once
+    variance = [(count * squares - total**2) / (255 * count) ** 2 for total, squares in zip(*sums, strict=True)]
+    return mean, tuple(max(math.sqrt(value), 1 / 255) for value in variance)

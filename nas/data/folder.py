@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-import struct
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from nas.data import cache
-from nas.data.source import Source, content_hash, fit, upright
+from nas.data import cache, streaming
+from nas.data.files import BROKEN, Files, picture, shown, why
+from nas.data.source import Source, content_hash, fit
 from nas.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CACHE_VERSION = 1  # of what a cached file means: grows when decoding, resizing or hashing change
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})  # as people name parts
 LARGE_FILE = 16_384  # bytes, on average, from which on threads decode faster than one
-# What Pillow's readers raise on damaged files: its own Image.open counts the middle four as "cannot identify"
-BROKEN = (OSError, SyntaxError, IndexError, TypeError, struct.error, ValueError, EOFError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,12 @@ class _File:
 
 
 def read(
-    path: str, input_shape: tuple[int, int, int], *, skip_broken: bool = False, cache_folder: Path | None = None
+    path: str,
+    input_shape: tuple[int, int, int],
+    *,
+    skip_broken: bool = False,
+    cache_folder: Path | None = None,
+    room: int | None = None,
 ) -> Source:
     """Every image under a folder of class folders, in the order of their names.
 
@@ -51,6 +55,8 @@ def read(
         input_shape: (channels, height, width): 1 channel makes all images grey, 3 make them RGB.
         skip_broken: leave out images that cannot be decoded, and count them; otherwise they are an error.
         cache_folder: where decoded images are kept between runs, for this listing with its sizes and times.
+        room: bytes that decoded images may take; where they need more, each is decoded once for its hash and let go,
+            and the source's pixels are the files. None: `streaming.room`'s.
 
     Raises:
         DataError: no such folder, not readable, not of this form, a class without images, a broken image.
@@ -59,49 +65,58 @@ def read(
         raise DataError("folder: needs a path, as in --dataset folder:photos")
     root = Path(path).expanduser().absolute()
     classes, files = _listed(root)
+    streamed = len(files) * math.prod(input_shape) > (streaming.room() if room is None else room)
     # a change of any file's name, size or time is another identity
     stamps = [[os.fsencode(f.path).hex(), f.size, f.changed_ns] for f in files]
+    names = ("sums", "hashes") if streamed else ("pixels", "hashes")
     identity = [CACHE_VERSION, PIL.__version__, input_shape, stamps]
-    cached = cache.file_of(cache_folder, identity) if cache_folder else None
-    decoded = cache.load(cached) if cached else None
-    if decoded is None or (not skip_broken and not decoded[1].any(axis=1).all()):
-        pixels, hashes, reasons = _decode(files, input_shape)
+    cached = cache.file_of(cache_folder, "sums" if streamed else "images", identity) if cache_folder else None
+    decoded = cache.load(cached, names) if cached else None
+    if decoded is None or (not skip_broken and not decoded["hashes"].any(axis=1).all()):
+        kept, hashes, reasons = _decode(files, input_shape, streamed)
         if reasons and not skip_broken:
             first = min(reasons)
             raise DataError(
                 f"{len(reasons)} of {len(files)} images cannot be read, first {shown(files[first].path)} "
                 f"({reasons[first]}): mend or remove them, or leave them out with --skip-broken"
             )
+        decoded = {names[0]: kept, "hashes": hashes}
         if cached:
-            cache.save(cached, pixels, hashes)
-    else:
-        pixels, hashes = decoded
+            cache.save(cached, decoded)
+    hashes, sums_or_pixels = decoded["hashes"], decoded[names[0]]
 
     good = np.flatnonzero(hashes.any(axis=1))
-    kept = [files[row] for row in good]
-    gone = sorted({(file.test, file.label) for file in files} - {(file.test, file.label) for file in kept})
+    every = len(good) == len(files)
+    listed = files if every else [files[row] for row in good]
+    gone = sorted({(file.test, file.label) for file in files} - {(file.test, file.label) for file in listed})
     if gone:
         raise DataError(
             f"no image of class {shown(classes[gone[0][1]])!r} in {shown(str(root))} can be read: mend them"
         )
-    labels = np.array([file.label for file in kept], np.int64)
-    test = np.array([file.test for file in kept], np.bool_)
+    held = sums_or_pixels if every else sums_or_pixels[good]
+    labels = np.array([file.label for file in listed], np.int64)
+    test = np.array([file.test for file in listed], np.bool_)
     official = any(file.test for file in files)
     return Source(
         name=f"folder:{shown(root.name)}",
         classes=tuple(shown(name) for name in classes),
-        pixels=pixels if len(good) == len(files) else pixels[good],
+        pixels=_in_files(listed, input_shape, held) if streamed else held,
         labels=labels,
         hashes=tuple(row.tobytes() for row in hashes[good]),
         official_test=test if official else None,
         path=str(root),
-        skipped=len(files) - len(kept),
+        skipped=len(files) - len(listed),
     )
 
 
-def shown(text: str) -> str:
-    """A name for one line of a terminal: what cannot be printed, or is no Unicode, as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+def _in_files(files: list[_File], input_shape: tuple[int, int, int], sums: NDArray[np.int64]) -> Files:
+    return Files(
+        input_shape,
+        np.array([os.fsencode(file.path) for file in files]),
+        np.array([file.size for file in files], np.int64),
+        np.array([file.changed_ns for file in files], np.int64),
+        sums,
+    )
 
 
 def _listed(root: Path) -> tuple[list[str], list[_File]]:
@@ -207,25 +222,27 @@ def _file(path: str, label: int, test: bool) -> _File:
 
 
 def _decode(
-    files: list[_File], input_shape: tuple[int, int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[int, str]]:
-    """Pixels (n, H, W, C), content hashes (n, 32) and the reason for each broken image, whose rows are 0."""
+    files: list[_File], input_shape: tuple[int, int, int], streamed: bool
+) -> tuple[NDArray[Any], NDArray[np.uint8], dict[int, str]]:
+    """Of each image its pixels (n, H, W, C), or, streamed, their sums as `Files` has them; and its content's hash.
+
+    The hashes are (n, 32). A broken image has rows of 0, and its reason in the last.
+    """
     channels, height, width = input_shape
-    pixels = np.zeros((len(files), height, width, channels), np.uint8)
+    shape, kind = ((2, channels), np.int64) if streamed else ((height, width, channels), np.uint8)
+    kept = np.zeros((len(files), *shape), kind)
     hashes = np.zeros((len(files), 32), np.uint8)
     reasons: dict[int, str] = {}
 
     def decode(rows: range) -> None:
         for row in rows:
             try:
-                with Image.open(files[row].path) as image:
-                    picture = upright(image)
-                pixels[row] = fit(picture, input_shape)
-                hashes[row] = np.frombuffer(content_hash(picture), np.uint8)
-            except UnidentifiedImageError:
-                reasons[row] = "cannot identify image file"  # Pillow's own words name the path again, as its repr
+                shows = picture(files[row].path)
+                pixels = fit(shows, input_shape)
+                kept[row] = _sums(pixels) if streamed else pixels
+                hashes[row] = np.frombuffer(content_hash(shows), np.uint8)
             except BROKEN as error:
-                reasons[row] = shown(str(error).replace(files[row].path, "file"))[:200] or type(error).__name__
+                reasons[row] = why(error, files[row].path)
 
     chunks = [range(start, min(start + 64, len(files))) for start in range(0, len(files), 64)]
     # Pillow lets go of Python's lock while it decodes, which pays for photographs; with files of a few KB, which are
@@ -239,4 +256,10 @@ def _decode(
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
-    return pixels, hashes, reasons
+    return kept, hashes, reasons
+
+
+def _sums(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(H, W, C) -> (2, C): sums of the pixels and of their squares."""
+    rows = pixels.reshape(-1, pixels.shape[-1]).astype(np.int64)
+    return np.stack([rows.sum(axis=0), (rows**2).sum(axis=0)])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from nas.errors import DataError
+
+if TYPE_CHECKING:
+    from nas.data.files import Files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +24,8 @@ class Source:
     Args:
         name: for tables and reports; no path in it.
         classes: one name a label, in the order of the labels.
-        pixels: (n, H, W, C) uint8 at the space's input size, grey (C = 1) or RGB (C = 3); may be mapped from a file.
+        pixels: (n, H, W, C) uint8 at the space's input size, grey (C = 1) or RGB (C = 3); may be mapped from a file,
+            or be the files themselves where they are larger than memory.
         labels: (n,) int64 in 0..len(classes) - 1.
         hashes: n of `content_hash`, of the images at their own size.
         official_test: (n,) bool, True for an image of the source's own test set; None where it has none.
@@ -30,7 +35,7 @@ class Source:
 
     name: str
     classes: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Files
     labels: NDArray[np.int64]
     hashes: tuple[bytes, ...]
     official_test: NDArray[np.bool_] | None = None
