@@ -1,10 +1,9 @@
-"""Every source of images keeps one contract; then what is particular to digits and CIFAR-10."""
+"""Every source of images keeps one contract; then what is particular to digits and to folders."""
 
 from __future__ import annotations
 
-import urllib.error
-import warnings
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,27 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import CIFAR10
 
-from nas.data import SOURCES, Dataset, Part, cifar10, load_dataset, load_test
+from nas.data import SOURCES, Dataset, Part, load_dataset, load_test
 from nas.data.splits import KNOWN, Known, Parts
 from nas.errors import DataError
-from tests.pictures import CIFAR_CLASSES, cifar_archive, picture, pictures, pixels
+from tests.archives import ARCHIVES
+from tests.pictures import picture, pictures, pixels
 
 SHAPE = (3, 8, 8)
+Maker = Callable[[Path, pytest.MonkeyPatch], str]
 
 
 def make_digits(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "digits"
 
 
-def make_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    cifar_archive(root, monkeypatch)
-    return "cifar10"
+def make_download(name: str) -> Maker:
+    def make(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        ARCHIVES[name](root, monkeypatch)
+        return name
+
+    return make
 
 
 def make_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -43,13 +46,17 @@ def make_folder_with_test(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"folder:{root / 'photos'}"
 
 
-MAKERS = [make_digits, make_cifar10, make_folder, make_folder_with_test]  # a new source: one more line
+MAKERS: dict[str, Maker] = {  # a new source: one more line
+    "digits": make_digits,
+    **{name: make_download(name) for name in ARCHIVES},
+    "folder": make_folder,
+    "folder with test": make_folder_with_test,
+}
 
 
-@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__.removeprefix("make_"))
+@pytest.fixture(params=MAKERS)
 def spec(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    made: str = request.param(tmp_path, monkeypatch)
-    return made
+    return MAKERS[request.param](tmp_path, monkeypatch)
 
 
 def rows(part: Part) -> list[bytes]:
@@ -57,7 +64,7 @@ def rows(part: Part) -> list[bytes]:
 
 
 def test_every_source_is_under_contract() -> None:
-    assert {maker.__name__.split("_")[1] for maker in MAKERS} == set(SOURCES)
+    assert {name.partition(" ")[0] for name in MAKERS} == set(SOURCES)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8), (3, 5, 7)])
@@ -85,7 +92,7 @@ def test_sides_are_disjoint_and_whole(spec: str) -> None:
     data = load_dataset(spec, input_shape=SHAPE)
     sides = [set(rows(part)) for part in (data.train, data.validation, load_test(spec, input_shape=SHAPE))]
     assert all(not one & other for one, other in zip(sides, [*sides[1:], sides[0]], strict=True))
-    total = {"digits": 1797, "cifar10": 120}.get(spec, 76 if (Path(spec[7:]) / "test").exists() else 61)
+    total = {"digits": 1797, **dict.fromkeys(ARCHIVES, 120)}.get(spec, 76 if (Path(spec[7:]) / "test").exists() else 61)
     assert len(data.train) + len(data.validation) + data.test_size == total
 
 
@@ -93,7 +100,7 @@ def test_every_class_has_its_part_on_every_side(spec: str) -> None:
     data = load_dataset(spec, input_shape=SHAPE)
     test = Counter(load_test(spec, input_shape=SHAPE).labels.tolist())
     train, validation = (Counter(part.labels.tolist()) for part in (data.train, data.validation))
-    official = spec == "cifar10" or (Path(spec[7:]) / "test").exists()
+    official = spec in ARCHIVES or (Path(spec[7:]) / "test").exists()
     for label in range(len(data.classes)):
         rest = train[label] + validation[label]
         assert abs(validation[label] - 0.15 * rest) <= 0.5
@@ -174,9 +181,10 @@ def test_images_are_grey_or_colour(spec: str, channels: int) -> None:
         ("digit", "did you mean 'digits'"),
         ("cifar", "did you mean 'cifar10'"),
         ("digits:x", "did you mean 'digits'"),
-        ("folder", "allowed: cifar10, digits, folder:PATH"),
+        ("fashion_mnist", "did you mean 'fashion-mnist'"),
+        ("folder", "allowed: cifar10, cifar100, digits, fashion-mnist, folder:PATH, svhn"),
         ("folder:", "needs a path"),
-        ("", "allowed: cifar10, digits, folder:PATH"),
+        ("", "allowed: cifar10, cifar100, digits, fashion-mnist, folder:PATH, svhn"),
     ],
 )
 def test_unknown_dataset(given: str, said: str) -> None:
@@ -199,43 +207,6 @@ def test_digits_keep_every_grey() -> None:
         np.rint(image * (255 / 16)).astype(np.uint8).tobytes() for image in load_digits().images
     )
     assert len(whole.unique()) == 17
-
-
-def test_cifar10_keeps_its_own_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cifar_archive(tmp_path, monkeypatch)
-    data = load_dataset("cifar10", input_shape=(3, 32, 32))
-    assert data.classes == tuple(CIFAR_CLASSES)
-    with warnings.catch_warnings(action="ignore"):
-        official = CIFAR10(tmp_path, train=False)
-    test = load_test("cifar10", input_shape=(3, 32, 32))
-    expected = {
-        image.transpose(2, 0, 1).tobytes(): label for image, label in zip(official.data, official.targets, strict=True)
-    }
-    assert dict(zip(rows(test), test.labels.tolist(), strict=True)) == expected
-    assert (len(data.train) + len(data.validation), data.test_size) == (100, 20)
-
-
-def test_cifar10_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAS_DATA", str(tmp_path / "images"))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("Temporary failure in name resolution")
-
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
-    with pytest.raises(DataError) as caught:
-        load_dataset("cifar10", input_shape=SHAPE)
-    said = str(caught.value)
-    assert "\n" not in said
-    for part in (str(tmp_path / "images"), "name resolution", "cifar-10-python.tar.gz", "NAS_DATA", "folder:PATH"):
-        assert part in said
-
-
-def test_cifar10_s_folder_is_in_the_home_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("NAS_DATA", raising=False)
-    assert cifar10.root() == tmp_path / ".cache" / "nas"
-    monkeypatch.setenv("NAS_DATA", "~/elsewhere")
-    assert cifar10.root() == tmp_path / "elsewhere"
 
 
 def load_folder(root: Path, **options: Any) -> Dataset:

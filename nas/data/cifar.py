@@ -1,48 +1,43 @@
-"""`cifar10`: 60,000 photographs, 32x32 RGB, in ten classes (Krizhevsky 2009), downloaded once by torchvision."""
+"""`cifar10` and `cifar100`: 60,000 photographs each, 32x32 RGB (Krizhevsky 2009), downloaded once by torchvision."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import tarfile
 import warnings
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from nas.data.downloads import Checked, explained, root
 from nas.data.source import Source, from_arrays
-from nas.errors import DataError
 
 
-def root() -> Path:
-    """Where the archive is kept: the folder named by NAS_DATA, or .cache/nas in the user's home."""
-    return Path(os.environ.get("NAS_DATA") or Path.home() / ".cache" / "nas").expanduser().absolute()
+def read(name: Literal["cifar10", "cifar100"], input_shape: tuple[int, int, int]) -> Source:
+    """All 60,000 images; the official 10,000 test images are the test set. CIFAR-100 has its hundred fine classes.
 
-
-def read(input_shape: tuple[int, int, int]) -> Source:
-    """All 60,000 images; the official 10,000 test images are the test set.
+    Every file's MD5 is checked before it is unpickled; damaged ones are unpacked again from the archive, which is
+    downloaded again where it is damaged itself.
 
     Raises:
-        DataError: not there and not to be downloaded, or damaged.
+        DataError: not there, or damaged, and not to be downloaded.
     """
-    from torchvision.datasets import CIFAR10  # seconds, and 100 MB, that other sources do not pay
+    from torchvision.datasets import CIFAR10, CIFAR100  # seconds, and 100 MB, that other sources do not pay
+    from torchvision.datasets.utils import download_and_extract_archive
 
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     folder = root()
-    try:
-        with warnings.catch_warnings():
-            # pickled by a NumPy of 2009, which 2.4.0 to 2.4.4 deprecate and later ones do not (numpy, pull 31177)
-            warnings.filterwarnings("ignore", message=r".*align should be passed", category=Warning)
-            train = CIFAR10(folder, train=True, download=True)
-            test = CIFAR10(folder, train=False)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"cifar10 is not in {folder} and cannot be downloaded ({reason}): put {CIFAR10.filename} from "
-            f"{CIFAR10.url} there, name its folder in NAS_DATA, or use --dataset folder:PATH"
-        ) from error
+    archive = Checked(folder / kind.filename, kind.tgz_md5)
+    listed = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+    unpacked = [Checked(folder / kind.base_folder / file, md5) for file, md5 in listed]
+    with explained(name, kind.url.rpartition("/")[0] + "/", [archive], unpacked), warnings.catch_warnings():
+        # pickled by a NumPy of 2009, which 2.4.0 to 2.4.4 deprecate and later ones do not (numpy, pull 31177)
+        warnings.filterwarnings("ignore", message=r".*align should be passed", category=Warning)
+        # torchvision's own download=True does the same, but never mends the file of the classes' names
+        if any(file.content() is None for file in unpacked):
+            download_and_extract_archive(kind.url, folder, filename=kind.filename, md5=kind.tgz_md5)
+        train, test = kind(folder, train=True), kind(folder, train=False)
     labels = np.array([*train.targets, *test.targets], np.int64)
     return from_arrays(
-        "cifar10",
+        name,
         tuple(train.classes),
         np.concatenate([train.data, test.data]),
         labels,

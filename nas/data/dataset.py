@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data import cifar10, digits, folder
+from nas.data import cifar, digits, fashion_mnist, folder, svhn
 from nas.data.files import Files
 from nas.data.source import Source, check_input_shape
 from nas.data.splits import KNOWN, split
@@ -127,7 +127,7 @@ def load_dataset(
     """Training and validation images of a dataset, at a space's input size.
 
     Args:
-        spec: `digits`, `cifar10`, or `folder:PATH`.
+        spec: a name of SOURCES; `folder:PATH` for a folder.
         input_shape: (channels, height, width); 1 channel makes images grey, 3 make them RGB.
         split_seed: chooses the validation images; the test images depend on nothing but the images.
         train_limit: keep this many training images, stratified, the same for every seed of training.

@@ -109,15 +109,14 @@ def from_arrays(
     official_test: NDArray[np.bool_] | None = None,
 ) -> Source:
     """A source whose images come as one array: (n, H, W) grey or (n, H, W, 3) RGB, uint8."""
-    pictures = [Image.fromarray(image) for image in images]
-    return Source(
-        name=name,
-        classes=classes,
-        pixels=np.stack([fit(picture, input_shape) for picture in pictures]),
-        labels=labels,
-        hashes=tuple(content_hash(picture) for picture in pictures),
-        official_test=official_test,
-    )
+    channels, height, width = input_shape
+    pixels = np.empty((len(images), height, width, channels), np.uint8)
+    hashes = []
+    for row, image in enumerate(images):
+        picture = Image.fromarray(image)
+        pixels[row] = fit(picture, input_shape)
+        hashes.append(content_hash(picture))
+    return Source(name, classes, pixels, labels, tuple(hashes), official_test)
 
 
 def check_input_shape(input_shape: tuple[int, int, int]) -> None:
