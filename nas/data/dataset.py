@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data import cifar, digits, fashion_mnist, folder, svhn
+from nas.data import cifar, digits, fashion_mnist, folder, streaming, svhn
 from nas.data.files import Files
 from nas.data.source import Source, check_input_shape
 from nas.data.splits import KNOWN, split
@@ -103,11 +103,14 @@ class Dataset:
 
 
 # path, input shape, skip_broken, cache, room for decoded images in bytes
-Reader = Callable[[str, tuple[int, int, int], bool, Path | None, int | None], Source]
+Reader = Callable[[str, tuple[int, int, int], bool, Path | None, int], Source]
 
 SOURCES: dict[str, Reader] = {
     "digits": lambda path, shape, skip_broken, cache, room: digits.read(shape),
-    "cifar10": lambda path, shape, skip_broken, cache, room: cifar10.read(shape),
+    "cifar10": lambda path, shape, skip_broken, cache, room: cifar.read("cifar10", shape),
+    "cifar100": lambda path, shape, skip_broken, cache, room: cifar.read("cifar100", shape),
+    "fashion-mnist": lambda path, shape, skip_broken, cache, room: fashion_mnist.read(shape),
+    "svhn": lambda path, shape, skip_broken, cache, room: svhn.read(shape),
     "folder": lambda path, shape, skip_broken, cache, room: folder.read(
         path, shape, skip_broken=skip_broken, cache_folder=cache, room=room
     ),
@@ -141,9 +144,10 @@ def load_dataset(
     Raises:
         DataError: an unknown dataset; images that are missing, broken, or too few; an input that is not grey or RGB.
     """
+    room = streaming.room() if room is None else room
     source = _read(spec, input_shape, skip_broken, cache, room)
     parts = split(source, seed=split_seed, train_limit=train_limit)
-    loader = _loader(source)
+    loader = _loader(source, room)
     mean, std = _mean_and_std(source.pixels[parts.train])
     digest = source.digest
     return Dataset(
@@ -174,13 +178,12 @@ def load_test(
 
     Arguments and errors as for `load_dataset`; they do not depend on a seed or a limit.
     """
+    room = streaming.room() if room is None else room
     source = _read(spec, input_shape, skip_broken, cache, room)
-    return _part(source, split(source).test, _loader(source))
+    return _part(source, split(source).test, _loader(source, room))
 
 
-def _read(
-    spec: str, input_shape: tuple[int, int, int], skip_broken: bool, cache: Path | None, room: int | None
-) -> Source:
+def _read(spec: str, input_shape: tuple[int, int, int], skip_broken: bool, cache: Path | None, room: int) -> Source:
     check_input_shape(input_shape)
     name, colon, path = spec.partition(":")
     if name not in SOURCES or bool(colon) != (name == "folder"):
@@ -190,9 +193,9 @@ def _read(
     return SOURCES[name](path, input_shape, skip_broken, cache, room)
 
 
-def _loader(source: Source) -> Loader | None:
-    """One for all parts; as many processes as this one has threads, since both are told how many cores are theirs."""
-    return Loader(source.pixels, torch.get_num_threads()) if isinstance(source.pixels, Files) else None
+def _loader(source: Source, room: int) -> Loader | None:
+    """One for all parts; as many processes as this one has threads, which is its share of the cores."""
+    return Loader(source.pixels, torch.get_num_threads(), room) if isinstance(source.pixels, Files) else None
 
 
 def _part(source: Source, rows: NDArray[np.int64], loader: Loader | None) -> Part:

@@ -15,7 +15,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from nas.data import cache, streaming
+from nas.data import cache
 from nas.data.files import BROKEN, Files, picture, shown, why
 from nas.data.source import Source, content_hash, fit
 from nas.errors import DataError
@@ -41,7 +41,7 @@ def read(
     *,
     skip_broken: bool = False,
     cache_folder: Path | None = None,
-    room: int | None = None,
+    room: int,
 ) -> Source:
     """Every image under a folder of class folders, in the order of their names.
 
@@ -56,7 +56,7 @@ def read(
         skip_broken: leave out images that cannot be decoded, and count them; otherwise they are an error.
         cache_folder: where decoded images are kept between runs, for this listing with its sizes and times.
         room: bytes that decoded images may take; where they need more, each is decoded once for its hash and let go,
-            and the source's pixels are the files. None: `streaming.room`'s.
+            and the source's pixels are the files.
 
     Raises:
         DataError: no such folder, not readable, not of this form, a class without images, a broken image.
@@ -65,7 +65,7 @@ def read(
         raise DataError("folder: needs a path, as in --dataset folder:photos")
     root = Path(path).expanduser().absolute()
     classes, files = _listed(root)
-    streamed = len(files) * math.prod(input_shape) > (streaming.room() if room is None else room)
+    streamed = len(files) * math.prod(input_shape) > room
     # a change of any file's name, size or time is another identity
     stamps = [[os.fsencode(f.path).hex(), f.size, f.changed_ns] for f in files]
     names = ("sums", "hashes") if streamed else ("pixels", "hashes")

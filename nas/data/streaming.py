@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,9 @@ MEMORY_SHARE = 0.25
 
 AHEAD = 2
 """Batches that each process decodes ahead."""
+
+TIMED = 64
+"""Images that are decoded to tell how long all of them take."""
 
 Rows = NDArray[np.int64]
 
@@ -52,18 +57,18 @@ def memory(root: Path = Path("/")) -> int:
     return min(limits)
 
 
-def room(share: float = MEMORY_SHARE, *, workers: int = 1, device: torch.device | None = None) -> int:
+def room(share: float | None = None, *, workers: int = 1, device: torch.device | None = None) -> int:
     """Bytes that one worker's decoded images may take.
 
     Args:
-        share: of the memory, 0..1; 0 streams every folder.
+        share: of the memory, 0..1; 0 streams every folder; None is `MEMORY_SHARE`.
         workers: that share the machine, each with its own copy.
         device: a GPU whose memory is the limit where it is less than the machine's.
     """
     limits = [memory()]
     if device is not None and device.type == "cuda":
         limits.append(torch.cuda.get_device_properties(device).total_memory)
-    return int(share * min(limits) / workers)
+    return int((MEMORY_SHARE if share is None else share) * min(limits) / workers)
 
 
 class Decoder(Dataset[Tensor | str]):
@@ -103,11 +108,13 @@ class Loader:
     Args:
         files: of all parts of a dataset.
         processes: at least 1.
+        room: bytes that the images would have had to fit into.
     """
 
-    def __init__(self, files: Files, processes: int) -> None:
+    def __init__(self, files: Files, processes: int, room: int) -> None:
         self.files = files
-        self.processes = processes
+        self._processes = processes
+        self._room = room
         self._order = _Order()
         self._loader: DataLoader[Any] | None = None
         self._batches: Iterator[Tensor | str] | None = None
@@ -138,6 +145,23 @@ class Loader:
             if isinstance(batch, str):
                 raise DataError(batch)
             yield batch
+
+    def words(self, images: int) -> str:
+        """One line for whoever waits: why images are streamed, and what that costs; it times a few.
+
+        Args:
+            images: that an epoch reads.
+        """
+        timed = np.linspace(0, len(self.files) - 1, TIMED, dtype=np.int64)
+        start = time.perf_counter()
+        self.files.decode(timed)
+        seconds = (time.perf_counter() - start) / TIMED * images / self._processes
+        need = len(self.files) * math.prod(self.files.input_shape)
+        return (
+            f"Images are streamed from their files: {len(self.files):,} decoded ones are {_size(need)}, more than the "
+            f"{_size(self._room)} for them in each worker (--memory-share). Every epoch decodes {images:,} again, in "
+            f"{self._processes} process(es) beside each worker: about {seconds:,.0f} s of work for each of them."
+        )
 
     def close(self) -> None:
         """End the processes; a later pass starts others."""
@@ -170,7 +194,7 @@ class Loader:
                 batch_size=None,  # a row of the order is a batch already
                 sampler=self._order,
                 collate_fn=_as_it_is,
-                num_workers=self.processes,
+                num_workers=self._processes,
                 prefetch_factor=AHEAD,
                 persistent_workers=True,
                 multiprocessing_context=context,
@@ -178,6 +202,11 @@ class Loader:
                 generator=torch.Generator(),  # or it would draw from torch's own, which dropout uses
             )
         self._batches = iter(self._loader)
+
+
+def _size(count: int) -> str:
+    """Bytes, for a person."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _as_it_is(batch: Any) -> Any:
