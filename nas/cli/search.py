@@ -52,6 +52,13 @@ def search(
         bool, typer.Option("--skip-broken", help="Leave broken image files out, counted.", rich_help_panel=TRAINING)
     ] = False,
     workers: Annotated[int, typer.Option(help="Processes on this machine.", rich_help_panel=PLACE)] = 1,
+    memory_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Part of the memory for decoded images; a folder that needs more is streamed. Default: 0.25.",
+            rich_help_panel=PLACE,
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="[b]auto[/], [b]cpu[/], [b]cuda[/] or [b]cuda:N[/].", rich_help_panel=PLACE)
     ] = "auto",
@@ -90,6 +97,7 @@ def search(
         split_seed=split_seed,
         train_limit=train_limit,
         skip_broken=skip_broken,
+        memory_share=memory_share,
         command=shlex.join(["nas", *context.obj]),
     )
     code = launch(options)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -159,13 +160,13 @@ def _write(
         raise ExportError(f"the weights of trial {row.trial} are of another network: {_line(error)}") from error
     network.eval()
     with torch.inference_mode():
-        parts = torch.split(dataset.validation.images, 256)
+        parts = _validation(dataset)
         expected = torch.cat([network(normalise(part, dataset.mean, dataset.std)) for part in parts])
 
     card = _card(outcome, row, dataset)
     metadata = {name: json.dumps(card[name]) for name in ("study", "trial", "key", "classes", "input", "output")}
     write_onnx(Deployed(network, dataset.mean, dataset.std), row.architecture.input_shape, aside / FILES[0], metadata)
-    found = torch.from_numpy(run_onnx(aside / FILES[0], dataset.validation.images))
+    found = torch.from_numpy(run_onnx(aside / FILES[0], _validation(dataset)))
     accuracy = _check(row, dataset.validation.labels, expected, found)
 
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / FILES[1])
@@ -173,6 +174,12 @@ def _write(
     card["sha256"] = {name: hashlib.sha256((aside / name).read_bytes()).hexdigest() for name in FILES[:2]}
     (aside / FILES[2]).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Exported(target, row, accuracy, len(found), float((found - expected).abs().max()))
+
+
+def _validation(dataset: Dataset) -> Iterator[Tensor]:
+    """Its images, 256 at a time, since those of a large folder are decoded as they are asked for."""
+    part = dataset.validation
+    return (images for images, _ in part.batches(torch.split(torch.arange(len(part)), 256)))
 
 
 def _check(row: Row, labels: Tensor, expected: Tensor, found: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,16 +66,15 @@ def write_onnx(model: nn.Module, input_shape: tuple[int, int, int], path: Path, 
     path.write_bytes(proto.SerializeToString())
 
 
-def run_onnx(path: Path, images: Tensor, batch: int = 256) -> NDArray[np.float32]:
+def run_onnx(path: Path, batches: Iterable[Tensor]) -> NDArray[np.float32]:
     """Logits (N, classes) that ONNX Runtime gives on the CPU.
 
     Args:
-        images: (N, C, H, W) uint8; divided by 255 here, as whoever uses the file does.
-        batch: images at a time.
+        batches: images (n, C, H, W) uint8, N in all; divided by 255 here, as whoever uses the file does.
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = []
-    for part in torch.split(images, batch):
+    for part in batches:
         pixels = part.contiguous().numpy().astype(np.float32) / np.float32(255)
         found.append(session.run([OUTPUT], {INPUT: pixels})[0])
     return np.concatenate(found)

@@ -32,6 +32,8 @@ class SearchOptions:
         split_seed: of the validation part; the test part depends on no seed.
         train_limit: train on a stratified subset of so many images.
         skip_broken: leave out image files that cannot be read, and count them.
+        memory_share: of this machine's memory, 0..1, for decoded images; a folder that needs more is streamed. None is
+            `streaming.MEMORY_SHARE`.
         command: the shell command, without passwords, for the record.
     """
 
@@ -58,6 +60,7 @@ class SearchOptions:
     split_seed: int = 0
     train_limit: int | None = None
     skip_broken: bool = False
+    memory_share: float | None = None
     command: str = ""
 
     def check(self) -> Space:
@@ -80,6 +83,8 @@ class SearchOptions:
                 raise StudyError(f"{name} {value}: it must be a whole number of at least 1")
         if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
             raise StudyError(f"--timeout {self.timeout}: it must be seconds above 0")
+        if self.memory_share is not None and not 0 <= self.memory_share <= 1:
+            raise StudyError(f"--memory-share {self.memory_share}: it must be in 0..1; 0 streams every folder")
         if self.batch == 1:
             raise StudyError("--batch 1: batch norm needs at least 2 images a batch")
         for name, number in (("--seed", self.seed), ("--split-seed", self.split_seed)):

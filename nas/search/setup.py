@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from nas.data import Dataset, load_dataset
+from nas.data import Dataset, load_dataset, streaming
 from nas.search.claims import Claims
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
@@ -49,12 +49,13 @@ class Setup:
         few = len(data.validation.labels)
         coarse = f"Only {few} validation images: one is {100 / few:.1f} points. " if few < 50 else ""
         skipped = f", {data.skipped} broken ones left out" if data.skipped else ""
+        streamed = data.streamed.words(len(data.train) + len(data.validation)) if data.streamed else None
         return {
             "words": (
                 coarse + f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
                 f"{len(data.validation.labels):,} to validate, {data.test_size:,} sealed for the test{skipped}. "
                 f"Space {self.space.name}, rule {self.space.rule}: {low:,} to {high:,} {self.space.cost}; "
-                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker."
+                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker." + (f"\n{streamed}" if streamed else "")
             ),
             "states": Counter(row.state for row in rows),
             "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
@@ -82,6 +83,7 @@ def set_up(options: SearchOptions, number: int) -> Setup:
         train_limit=options.train_limit,
         skip_broken=options.skip_broken,
         cache=Path(options.studies_dir) / ".cache",
+        room=streaming.room(options.memory_share, workers=options.workers, device=device),
     )
     space = space.with_classes(len(dataset.classes))
     folder = options.folder(space)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.costs import peak_memory_mb
-from nas.errors import NasError, StudyError, TrialFailed
+from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.evaluation import evaluate, training_seed
 from nas.records import Row, State
 from nas.search import pruned, report
@@ -71,7 +72,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How a training ended: `again` where the network may be tried again, `killed` where it was ended from outside."""
+    """How a training ended: `again` where the network may be tried again, `killed` where it was ended from outside.
+
+    `error` ends the search, once the trial is told.
+    """
 
     state: State
     curve: list[EpochResult]
@@ -80,6 +84,7 @@ class _Ended:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     again: bool = False
     killed: bool = False
+    error: NasError | None = None
 
 
 class SearchWorker:
@@ -230,6 +235,8 @@ class SearchWorker:
             stopped=None if ended.verdict is None else _grounds(ended.verdict),
         )
         self._tell(trial, row, ended)
+        if ended.error:
+            raise ended.error
         if ended.killed:
             raise Interrupted
 
@@ -263,6 +270,8 @@ class SearchWorker:
             )
         except TrialFailed as failure:
             return _Ended("failed", curve, failure.reason, again=not failure.deterministic)
+        except DataError as error:  # an image file changed since the search began: no trial after this one could train
+            return _Ended("failed", curve, str(error), again=True, error=error)
         except Interrupted:
             return _Ended("failed", curve, INTERRUPTED, again=True, killed=True)
         if evaluation.stopped:
@@ -345,7 +354,7 @@ def serve() -> int:
         emit({"event": "ready", **setup.facts})
         url = options.storage or setup.folder.url
         records, study = setup.opened.records, setup.opened.record.id
-        with optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
+        with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
             end = SearchWorker(options, setup, worker, number, stop, emit).run(order["deadline"])
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
     except NasError as error:
