@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nas import pareto
 from nas.architecture import Architecture, Rule, first_fall
 from nas.errors import StudyError, choices
+from nas.metric import Metric, in_words, metric_of
 from nas.records import Records, Row, State
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmM]?)")
@@ -71,6 +72,16 @@ class Outcome:
         return cost
 
     @property
+    def metric(self) -> Metric:
+        """What every `val_accuracy` of the study measures."""
+        return metric_of(self.settings)
+
+    @property
+    def metric_words(self) -> str:
+        """The metric for a person: ``accuracy`` or ``balanced accuracy``, without ``validation``."""
+        return in_words(self.metric)
+
+    @property
     def hypervolume(self) -> float | None:
         """Part of the space's box that the front dominates, 0..1, see `pareto.hypervolume`; None of a single cost."""
         low, high = self.settings["cost_range"]
@@ -98,7 +109,7 @@ class Outcome:
 
     @property
     def best(self) -> Row | None:
-        """Highest validation accuracy, ties to the cheaper; None where the front is empty."""
+        """Highest value of the metric, ties to the cheaper; None where the front is empty."""
         return self.front[pareto.best(*_axes(self.front))] if self.front else None
 
     @property

@@ -52,7 +52,8 @@ def accuracy(
     network.eval()
     right = []
     finite = torch.ones((), dtype=torch.bool, device=part.labels.device)
-    for images, labels in part.batches(torch.arange(len(part), device=part.labels.device).split(batch)):
+    rows = torch.arange(len(part), device=part.labels.device)
+    for images, labels in part.batches(torch.split(rows, batch)):
         logits = network(normalise(images, mean, std))
         right.append(logits.argmax(1) == labels)
         finite &= logits.isfinite().all()

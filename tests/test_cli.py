@@ -96,7 +96,8 @@ def test_front_as_json(folder: StudyFolder, place: list[str], capsys: pytest.Cap
     assert len(entries) == len(found.front)
     assert entries[0] == {
         "trial": first.trial, "key": first.key, "params": first.params, "macs": first.macs, "cost": first.cost,
-        "val_accuracy": first.val_accuracy, "seconds": first.seconds, "epochs": len(first.curve), "marks": [],
+        "val_accuracy": first.val_accuracy, "seconds": first.seconds, "metric": "accuracy",
+        "epochs": len(first.curve), "marks": [],
     }  # fmt: skip
     assert [entry["trial"] for entry in entries if "best" in entry["marks"]] == [entries[-1]["trial"]]
 
@@ -208,6 +209,7 @@ def test_the_dashboard_knows_its_study(folder: StudyFolder, capsys: pytest.Captu
         (["spaces", "sample", "digits", "--max-params", "2x"], "Invalid value for '--max-params': '2x' is not a count"),
         (["search", "--trials", "0"], "--trials 0"),
         (["search", "--max-params", "2x"], "Invalid value for '--max-params': '2x' is not a count"),
+        (["search", "--metric", "balanced"], "unknown --metric 'balanced': did you mean 'balanced-accuracy'?"),
         (["search", "--sampler", "tpee"], "unknown --sampler 'tpee': did you mean 'tpe'?"),
         (["search", "--space", "digitz"], "did you mean 'digits'?"),
         (["dashboard", "fake", "--port", "99999"], "Invalid value for '--port'"),
@@ -300,7 +302,7 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         " --sampler random --pruner none --epochs 3 --batch 16 --rule off --cost macs --min-params 1k --max-params 200k"
     )
     words += " --min-macs 1_000 --max-macs 1.5M --workers 2 --device cpu --seed 5 --split-seed 6"
-    words += " --train-limit 50 --skip-broken"
+    words += " --train-limit 50 --skip-broken --metric balanced-accuracy"
     assert main(words.split()) == 130  # there is no study, so no front
     (options,) = seen
     assert {name: getattr(options, name) for name in options.__dataclass_fields__} == {
@@ -308,7 +310,7 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "storage": "sqlite:///f", "sampler": "random", "pruner": "none", "epochs": 3, "batch": 16, "rule": "off",
         "cost": "macs", "min_params": 1000, "max_params": 200_000, "min_macs": 1000, "max_macs": 1_500_000,
         "workers": 2, "device": "cpu", "seed": 5, "split_seed": 6, "train_limit": 50, "skip_broken": True,
-        "command": "nas " + words,
+        "metric": "balanced-accuracy", "command": "nas " + words,
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ OVER = {"event": "over", "why": "done", "peak_mb": 512.0}
 def words(events: list[dict[str, object]], *, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=160, highlight=False, color_system=None)
-    with Display(10, 4, 1, console) as display:
+    with Display(10, 4, 1, "balanced accuracy", console) as display:
         for event in events:
             display.happened(0, event)
             display.refresh(force=True)
@@ -42,7 +42,7 @@ def test_plain_lines_say_each_trial_once() -> None:
     assert lines[0] == "digits: 10 classes"
     assert len(lines) == 4
     assert "complete" in lines[1]
-    assert "0.8125" in lines[1]
+    assert "balanced accuracy 0.8125" in lines[1]
     assert "3.0 points behind trial 3" in lines[2]
     assert "3/10 trials, 1 pruned, 1 failed, front 2" in lines[3]
     assert "512 MB" in lines[3]
@@ -54,7 +54,7 @@ def test_a_terminal_shows_the_running_trial_and_the_front() -> None:
     assert "epoch 2/4" in said
     assert "1,234 params" in said
     assert "0.7500" in said
-    assert "900 → 0.5000" in said
+    assert "front, balanced accuracy  900 → 0.5000" in said
 
 
 def test_a_failed_trial_says_why_in_a_terminal_too() -> None:

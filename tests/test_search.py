@@ -174,6 +174,7 @@ def test_a_second_command_with_the_same_total_has_nothing_to_do(studies: Path) -
         (["--epochs", "4"], "epochs = 3, this command says 4"),
         (["--train-limit", "500"], "train_limit|split"),
         (["--seed", "1"], "seed = 0, this command says 1"),
+        (["--metric", "balanced-accuracy"], "metric = 'accuracy', this command says 'balanced-accuracy'"),
         (["--max-params", "3000"], "max_params"),
     ],
 )

@@ -45,7 +45,7 @@ def export(
         folder, outcome, pick, output=output, overwrite=overwrite, dataset=dataset, cache=studies_dir / ".cache"
     )
     say(
-        f"Trial {done.row.trial}: {done.row.params:,} parameters; model.onnx reaches validation accuracy "
+        f"Trial {done.row.trial}: {done.row.params:,} parameters; model.onnx reaches validation {outcome.metric_words} "
         f"{done.val_accuracy:.4f} on {done.images} images, as recorded (largest difference of a logit "
         f"{done.difference:.1e})."
     )

@@ -22,7 +22,12 @@ def front(study: Study, json: Json = False, studies_dir: StudiesDir = STUDIES, s
     if json:
         fields = ("trial", "key", "params", "macs", "cost", "val_accuracy", "seconds")
         entries: list[dict[str, Any]] = [
-            {**{name: getattr(row, name) for name in fields}, "epochs": len(row.curve), "marks": marks(row)}
+            {
+                **{name: getattr(row, name) for name in fields},
+                "metric": outcome.metric,
+                "epochs": len(row.curve),
+                "marks": marks(row),
+            }
             for row in outcome.front
         ]
         print_json(entries)
@@ -32,7 +37,7 @@ def front(study: Study, json: Json = False, studies_dir: StudiesDir = STUDIES, s
         say("No trial is complete yet, so there is no front.")
         return
     print_table(
-        ["trial", "params", "MACs", "val accuracy", "seconds", ""],
+        ["trial", "params", "MACs", f"val {outcome.metric_words}", "seconds", ""],
         [
             [
                 str(row.trial),

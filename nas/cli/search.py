@@ -37,6 +37,12 @@ def search(
         str | None, typer.Option(help="How shares grow with depth: [b]growing[/], [b]growing-each[/], [b]off[/].")
     ] = None,
     cost: Annotated[str | None, typer.Option(help="What to make small: [b]params[/] or [b]macs[/].")] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="What is made high: [b]accuracy[/], or [b]balanced-accuracy[/], where all classes weigh alike."
+        ),
+    ] = "accuracy",
     seed: Annotated[int, typer.Option(help="Of proposals and trainings.")] = 0,
     min_params: Annotated[int | None, _limit("Fewest parameters.")] = None,
     max_params: Annotated[int | None, _limit("Most parameters.")] = None,
@@ -94,6 +100,7 @@ def search(
         workers=workers,
         device=device,
         seed=seed,
+        metric=metric,
         split_seed=split_seed,
         train_limit=train_limit,
         skip_broken=skip_broken,

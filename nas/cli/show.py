@@ -26,9 +26,9 @@ def show(
     row = outcome.trial(trial)
     on_front = any(row is member for member in outcome.front)
     if json:
-        print_json({**_plain(row, outcome.rule), "on_front": on_front})
+        print_json({**_plain(row, outcome.rule), "metric": outcome.metric, "on_front": on_front})
         return
-    _print(row, outcome.rule)
+    _print(row, outcome.rule, outcome.metric_words)
     if on_front:
         print(f"On the front. Take it away: nas export {folder.name} --pick trial:{row.trial}")
 
@@ -53,11 +53,11 @@ def _plain(row: Row, rule: Rule) -> dict[str, Any]:
     }
 
 
-def _print(row: Row, rule: Rule) -> None:
+def _print(row: Row, rule: Rule, metric: str) -> None:
     from nas.cli.output import print_table
     from nas.outcome import MODULE_COLUMNS, modules_table, rule_verdict
 
-    reading = f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}" if row.curve else "no reading"
+    reading = f"validation {metric} {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}" if row.curve else "no reading"
     print(f"Trial {row.trial}: {row.state}, {reading}, {row.seconds:.1f} s")
     if row.reason:
         print(f"Reason: {' '.join(row.reason.split())}")
@@ -70,7 +70,7 @@ def _print(row: Row, rule: Rule) -> None:
     print(rule_verdict(row.architecture, rule) + "\n")
     if row.curve:
         print_table(
-            ["epoch", "val accuracy", "train loss"],
+            ["epoch", f"val {metric}", "train loss"],
             [[str(epoch), f"{accuracy:.4f}", f"{loss:.4f}"] for epoch, accuracy, loss in row.curve],
         )
 

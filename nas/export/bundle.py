@@ -21,8 +21,10 @@ from torch import Tensor
 from nas.data import Dataset, load_dataset, normalise
 from nas.errors import DataError, ExportError, written
 from nas.export.onnx_file import INPUT, OPSET, OUTPUT, Deployed, run_onnx, write_onnx
+from nas.metric import Metric, in_words
 from nas.models import build
 from nas.outcome import Outcome
+from nas.reading import score
 from nas.records import Row
 from nas.study_folder import StudyFolder
 
@@ -38,7 +40,7 @@ class Exported:
     Args:
         path: the folder.
         row: the network's record.
-        val_accuracy: of the ONNX file on the validation images, 0..1.
+        val_accuracy: the study's metric of the ONNX file on the validation images, 0..1.
         images: how many these are.
         difference: largest between a logit of the ONNX file and of the network in torch.
     """
@@ -167,7 +169,7 @@ def _write(
     metadata = {name: json.dumps(card[name]) for name in ("study", "trial", "key", "classes", "input", "output")}
     write_onnx(Deployed(network, dataset.mean, dataset.std), row.architecture.input_shape, aside / FILES[0], metadata)
     found = torch.from_numpy(run_onnx(aside / FILES[0], _validation(dataset)))
-    accuracy = _check(row, dataset.validation.labels, expected, found)
+    accuracy = _check(row, dataset.validation.labels, expected, found, outcome.metric)
 
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / FILES[1])
     card["val_accuracy"]["exported"] = accuracy
@@ -182,8 +184,8 @@ def _validation(dataset: Dataset) -> Iterator[Tensor]:
     return (images for images, _ in part.batches(torch.split(torch.arange(len(part)), 256)))
 
 
-def _check(row: Row, labels: Tensor, expected: Tensor, found: Tensor) -> float:
-    """Accuracy of the file's answers, once they are those of torch and of the record."""
+def _check(row: Row, labels: Tensor, expected: Tensor, found: Tensor, metric: Metric = "accuracy") -> float:
+    """The metric of the file's answers, once they are those of torch and of the record."""
     top = expected.topk(2, dim=1).values
     tied = (top[:, 0] - top[:, 1]) < TIE
     differs = (expected.argmax(1) != found.argmax(1)) & ~tied
@@ -192,16 +194,30 @@ def _check(row: Row, labels: Tensor, expected: Tensor, found: Tensor) -> float:
             f"ONNX Runtime answers otherwise than torch on {int(differs.sum())} of {len(labels)} validation images; "
             "nothing was written"
         )
-    right = int((found.argmax(1) == labels).sum())
-    recorded = (row.val_accuracy or 0.0) * len(labels)
+    right = found.argmax(1) == labels
+    reached, recorded = score(right, labels, metric), row.val_accuracy or 0.0
+    weights = _weights_of_images(labels, metric)
     # A GPU reads accuracies in bfloat16: there a few images near a boundary fall to the other side.
-    room = 0.5 + int(tied.sum()) + (0 if row.device == "cpu" else 0.005 * len(labels))
-    if abs(right - recorded) > room:
+    room = (
+        0.5 * float(weights.min())
+        + float(weights[tied].sum())
+        + (0 if row.device == "cpu" else 0.005 + float(weights.max()))
+    )
+    if abs(reached - recorded) > room:
         raise ExportError(
-            f"the exported network is right on {right} of {len(labels)} validation images, the record of trial "
-            f"{row.trial} says {recorded:.0f}; nothing was written"
+            f"the exported network is right on {int(right.sum())} of {len(labels)} validation images, "
+            f"{in_words(metric)} {reached:.4f}; the record of trial {row.trial} says {recorded:.4f}; "
+            "nothing was written"
         )
-    return right / len(labels)
+    return reached
+
+
+def _weights_of_images(labels: Tensor, metric: Metric) -> Tensor:
+    """What one image more or less changes the metric by: (N,) float64, of sum 1."""
+    if metric == "accuracy":
+        return torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
+    images = torch.bincount(labels).double()
+    return 1 / (images[labels] * int((images > 0).sum()))
 
 
 def _card(outcome: Outcome, row: Row, dataset: Dataset) -> dict[str, Any]:
@@ -224,6 +240,7 @@ def _card(outcome: Outcome, row: Row, dataset: Dataset) -> dict[str, Any]:
         },
         "output": {"name": OUTPUT, "shape": ["batch", len(dataset.classes)], "meaning": "highest is the class"},
         "val_accuracy": {
+            "metric": outcome.metric,
             "recorded": row.val_accuracy,
             "images": len(dataset.validation),
             "split_seed": outcome.settings["split_seed"],

@@ -22,7 +22,7 @@ BINS = 12
 
 
 def front_figure(outcome: Outcome) -> go.Figure:
-    """Cost (log) against validation accuracy: complete, pruned at their last rung, failed; the front, knee and best.
+    """Cost (log) against the validation metric: complete, pruned at their last rung, failed; the front, knee and best.
 
     A failed trial without a reading stands at the bottom of the plot; its hover says so.
     """
@@ -40,25 +40,25 @@ def front_figure(outcome: Outcome) -> go.Figure:
     )
     bottom = min((row.val_accuracy for row in outcome.rows if row.val_accuracy is not None), default=0.0)
     figure.add_scatter(
-        **_points(failed, outcome.cost, "failed", lowest=bottom),
+        **_points(failed, outcome, "failed", lowest=bottom),
         marker={"symbol": "x", "size": 9, "color": FAILED},
     )
     figure.add_scatter(
-        **_points(pruned, outcome.cost, "pruned"),
+        **_points(pruned, outcome, "pruned"),
         marker={"symbol": "triangle-down-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
     )
     figure.add_scatter(
-        **_points(complete, outcome.cost, "complete"),
+        **_points(complete, outcome, "complete"),
         marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},
     )
     figure.update_layout(annotations=_labels(outcome))
     figure.update_xaxes(title=_cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(outcome.rows))
-    figure.update_yaxes(title="validation accuracy")
+    figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure
 
 
 def curves_figure(outcome: Outcome) -> go.Figure:
-    """Validation accuracy at each epoch read, one line a trial, coloured by cost; a pruned one ends early."""
+    """The validation metric at each epoch read, one line a trial, coloured by cost; a pruned one ends early."""
     figure = go.Figure()
     rows = [row for row in outcome.rows if row.curve]
     if not rows:
@@ -81,7 +81,7 @@ def curves_figure(outcome: Outcome) -> go.Figure:
     figure.add_scatter(**_colour_key([row.cost for row in rows], _cost_name(outcome.cost)))
     few = max(row.curve[-1][0] for row in rows) <= 15
     figure.update_xaxes(title="epoch", dtick=1 if few else None)  # no half epochs
-    figure.update_yaxes(title="validation accuracy")
+    figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure
 
 
@@ -112,13 +112,13 @@ def shares_figure(outcome: Outcome) -> go.Figure:
     return figure
 
 
-def _points(rows: Sequence[Row], cost: str, name: str, lowest: float | None = None) -> dict[str, Any]:
+def _points(rows: Sequence[Row], outcome: Outcome, name: str, lowest: float | None = None) -> dict[str, Any]:
     return {
         "x": [row.cost for row in rows],
         "y": [lowest if row.val_accuracy is None else row.val_accuracy for row in rows],
         "name": f"{name} ({len(rows)})",
         "mode": "markers",
-        "hovertext": [_long(row) for row in rows],
+        "hovertext": [_long(row, outcome.metric_words) for row in rows],
         "hoverinfo": "text",
     }
 
@@ -170,11 +170,11 @@ def _labels(outcome: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def _long(row: Row) -> str:
+def _long(row: Row, metric: str) -> str:
     """What hovering over a trial shows; whatever comes from outside is escaped, plotly reads tags."""
     lines = [f"<b>trial {row.trial}</b>, {row.state}", f"{row.params:,} parameters, {row.macs:,} MACs"]
     if row.curve:
-        lines.append(f"validation accuracy {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}")
+        lines.append(f"validation {metric} {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}")
     else:
         lines.append("no reading")
     lines.append(f"{row.seconds:.1f} s")

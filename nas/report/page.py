@@ -94,7 +94,7 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
 def _front_table(outcome: Outcome, options: str) -> str:
     if not outcome.front:
         return "<p>No trial is complete yet, so there is no front.</p>"
-    head = ("trial", "params", "MACs", "val accuracy", "seconds", "shares by depth", "", "take it away")
+    head = ("trial", "params", "MACs", f"val {outcome.metric_words}", "seconds", "shares by depth", "", "take it away")
     body = "".join(_front_line(row, outcome, options) for row in outcome.front)
     cells = "".join(f"<th>{name}</th>" for name in head)
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -29,13 +29,14 @@ class Display:
         total: trials that the study ends with.
         epochs: epochs of a whole training.
         workers: how many lines there are.
+        metric: its name, for a person.
         console: where to write; None is standard error.
     """
 
-    def __init__(self, total: int, epochs: int, workers: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, epochs: int, workers: int, metric: str, console: Console | None = None) -> None:
         self.study_ready = False
         """Whether a worker has opened or made the study."""
-        self._total, self._epochs = total, epochs
+        self._total, self._epochs, self._metric = total, epochs, metric
         self._console = console or Console(stderr=True, highlight=False)
         self._lines: dict[int, dict[str, Any]] = {number: {} for number in range(workers)}
         self._states: Counter[str] = Counter()
@@ -115,7 +116,7 @@ class Display:
             self._found.append((event["cost"], event["accuracy"]))
         if self._live.is_started and event["state"] != "failed":
             return
-        accuracy = "" if event["accuracy"] is None else f"  {event['accuracy']:.4f}"
+        accuracy = "" if event["accuracy"] is None else f"  {self._metric} {event['accuracy']:.4f}"
         reason = f"  ({event['reason']})" if event["reason"] else ""
         self.say(
             f"trial {event['trial']:>4}  {event['state']:<8}  {event['cost']:>11,}{accuracy}  {event['seconds']:.1f} s"
@@ -159,7 +160,7 @@ class Display:
         best = "   ".join(f"{cost:,} → {accuracy:.4f}" for cost, accuracy in _spread(self._front(), 6))
         words = [Text(f"{self._tally()}, {self._left()}", style="bold")]
         if best:
-            words.append(Text(f"front  {best}", style="green"))
+            words.append(Text(f"front, {self._metric}  {best}", style="green"))
         return Group(lines, *words)
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from nas.database import parse_url, shown
 from nas.errors import StudyError
+from nas.metric import in_words
 from nas.search.display import Display
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
@@ -51,7 +52,7 @@ def launch(options: SearchOptions) -> int:
     folder = options.folder(space)
     url = options.storage or folder.url
     parse_url(url)
-    with Display(options.trials, space.recipe.epochs, options.workers) as display:
+    with Display(options.trials, space.recipe.epochs, options.workers, in_words(options.checked_metric)) as display:
         crew = _Crew(options, space, display)
         try:
             code = crew.run()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas.architecture import RULES
 from nas.errors import StudyError, choices
+from nas.metric import METRICS, Metric
 from nas.space import Space, load_space
 from nas.space_file import COSTS
 from nas.study_folder import StudyFolder
@@ -29,6 +30,7 @@ class SearchOptions:
         workers: processes on this machine, at least 1; the cores are divided among them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: of proposals, audits and trainings.
+        metric: what a reading measures, ``accuracy`` or ``balanced-accuracy``.
         split_seed: of the validation part; the test part depends on no seed.
         train_limit: train on a stratified subset of so many images.
         skip_broken: leave out image files that cannot be read, and count them.
@@ -57,6 +59,7 @@ class SearchOptions:
     workers: int = 1
     device: str = "auto"
     seed: int = 0
+    metric: str = "accuracy"
     split_seed: int = 0
     train_limit: int | None = None
     skip_broken: bool = False
@@ -95,6 +98,7 @@ class SearchOptions:
             ("--pruner", self.pruner, tuple(PRUNERS)),
             ("--rule", self.rule, RULES),
             ("--cost", self.cost, COSTS),
+            ("--metric", self.metric, METRICS),
         ):
             if given is not None and given not in allowed:
                 raise StudyError(choices(what, given, allowed))
@@ -112,6 +116,11 @@ class SearchOptions:
         )
         self.folder(space)
         return space
+
+    @property
+    def checked_metric(self) -> Metric:
+        """`metric`, which `check` has looked over."""
+        return next(known for known in METRICS if known == self.metric)
 
     def folder(self, space: Space) -> StudyFolder:
         """The study's folder: named by `study`, else by the space."""

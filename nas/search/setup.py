@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from nas.data import Dataset, load_dataset, streaming
+from nas.metric import Metric, in_words, skewed
 from nas.search.claims import Claims
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
@@ -34,11 +35,19 @@ class Setup:
     threads: int
     folder: StudyFolder
     opened: OpenStudy
+    metric: Metric
 
     @property
     def device_name(self) -> str:
         """``cpu``, or the GPU's name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
+    def images_of_classes(self) -> dict[str, int]:
+        """Training images by class."""
+        classes = self.dataset.classes
+        counts = self.dataset.train.labels.bincount(minlength=len(classes)).tolist()
+        return dict(zip(classes, counts, strict=True))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -47,6 +56,7 @@ class Setup:
         low, high = self.space.cost_range
         data = self.dataset
         few = len(data.validation.labels)
+        skew = skewed(self.images_of_classes) if self.metric == "accuracy" else None
         coarse = f"Only {few} validation images: one is {100 / few:.1f} points. " if few < 50 else ""
         skipped = f", {data.skipped} broken ones left out" if data.skipped else ""
         streamed = data.streamed.words(len(data.train) + len(data.validation)) if data.streamed else None
@@ -55,7 +65,8 @@ class Setup:
                 coarse + f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
                 f"{len(data.validation.labels):,} to validate, {data.test_size:,} sealed for the test{skipped}. "
                 f"Space {self.space.name}, rule {self.space.rule}: {low:,} to {high:,} {self.space.cost}; "
-                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker." + (f"\n{streamed}" if streamed else "")
+                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker; "
+                f"{in_words(self.metric)} is read." + "".join(f"\n{more}" for more in (skew, streamed) if more)
             ),
             "states": Counter(row.state for row in rows),
             "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
@@ -96,7 +107,7 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
-    return Setup(dataset.to(device), space, device, torch.get_num_threads(), folder, opened)
+    return Setup(dataset.to(device), space, device, torch.get_num_threads(), folder, opened, options.checked_metric)
 
 
 def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
@@ -107,6 +118,7 @@ def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
         "split_seed": options.split_seed,
         "train_limit": options.train_limit,
         "seed": options.seed,
+        "metric": options.metric,
         "training_version": TRAINING_VERSION,
     }
 
@@ -126,6 +138,7 @@ def _settings(options: SearchOptions, space: Space, dataset: Dataset, device: to
         "train_limit": options.train_limit,
         "skip_broken": options.skip_broken,
         "seed": options.seed,
+        "metric": options.metric,
         "sampler": options.sampler,
         "pruner": options.pruner,
         "epochs": space.recipe.epochs,

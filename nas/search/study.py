@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 
 from nas.database import check_sqlite, engine_options, explained, parse_url, prepare_sqlite, shown
 from nas.errors import StudyError
+from nas.metric import metric_of
 from nas.records import Records, StudyRecord
 
 MAKING = 0x6E6173
@@ -79,7 +80,7 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
                 study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
                 with warnings.catch_warnings():  # the names are a convenience; if they go, the axes lose their labels
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names(["val_accuracy", str(identity["space"]["cost"])])
+                    study.set_metric_names([_metric_name(identity), str(identity["space"]["cost"])])
             study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
 
@@ -171,8 +172,13 @@ def _storage(url: str) -> BaseStorage:
     return optuna.storages.get_storage(storage)
 
 
+def _metric_name(identity: Mapping[str, Any]) -> str:
+    """Of objective 0 in optuna-dashboard."""
+    return "val_" + metric_of(identity).replace("-", "_")
+
+
 def _compare(name: str, made: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    before, now = dict(_flat(made)), dict(_flat(asked))
+    before, now = (dict(_flat({**identity, "metric": metric_of(identity)})) for identity in (made, asked))
     # The shallow first: another cost changes the budget as well, and the cost is what the user said.
     for path in sorted(before.keys() | now.keys(), key=lambda path: (path.count("."), path)):
         if before.get(path) != now.get(path):

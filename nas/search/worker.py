@@ -30,6 +30,7 @@ from nas.architecture import Architecture
 from nas.costs import peak_memory_mb
 from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.evaluation import evaluate, training_seed
+from nas.metric import noise_images
 from nas.records import Row, State
 from nas.search import pruned, report
 from nas.search.claims import FAILURES, Claims
@@ -121,7 +122,7 @@ class SearchWorker:
         self._pruner = PRUNERS[options.pruner].for_search(
             seed=options.seed,
             last_step=setup.space.recipe.epochs,
-            validation_images=len(setup.dataset.validation.labels),
+            validation_images=noise_images(options.checked_metric, setup.dataset.validation.labels.bincount().tolist()),
         )
         self._weights = FrontWeights(setup.folder, setup.opened)
         so_far = len(setup.opened.study.get_trials(deepcopy=False))
@@ -267,6 +268,7 @@ class SearchWorker:
                 device=self._setup.device,
                 should_stop=should_stop,
                 interrupt=self._stop.check,
+                metric=self._options.checked_metric,
             )
         except TrialFailed as failure:
             return _Ended("failed", curve, failure.reason, again=not failure.deterministic)

@@ -51,7 +51,7 @@ class FrontPruner(BasePruner):
         Args:
             seed: the study's.
             last_step: epochs of a whole training.
-            validation_images: how many images each reading is taken on.
+            validation_images: how many images each reading is taken on, or as many as would make it as uncertain.
         """
         return cls()
 
