@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nas.data import cifar, digits, fashion_mnist, folder, streaming, svhn
 from nas.data.files import Files
-from nas.data.source import Source, check_input_shape
+from nas.data.source import Source, check_input_shape, misfit
 from nas.data.splits import KNOWN, split
 from nas.data.streaming import Loader, Streamed
 from nas.errors import DataError, choices
@@ -72,6 +73,7 @@ class Dataset:
         skipped: broken images left out on request.
         dropped: training images left out because they are exact duplicates of official test images.
         path: the folder, for a dataset that is one.
+        misfit: one line where the images are of another kind than the space's input, or far smaller.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Dataset:
     skipped: int = 0
     dropped: int = 0
     path: str | None = None
+    misfit: str = ""
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same with its images on a device."""
@@ -163,6 +166,7 @@ def load_dataset(
         skipped=source.skipped,
         dropped=parts.dropped,
         path=source.path,
+        misfit=misfit(source.own_shape, input_shape) if source.own_shape else "",
     )
 
 
@@ -195,7 +199,9 @@ def _read(spec: str, input_shape: tuple[int, int, int], skip_broken: bool, cache
 
 def _loader(source: Source, room: int) -> Loader | None:
     """One for all parts; as many processes as this one has threads, which is its share of the cores."""
-    return Loader(source.pixels, torch.get_num_threads(), room) if isinstance(source.pixels, Files) else None
+    if not isinstance(source.pixels, Files):
+        return None
+    return Loader(source.pixels, min(torch.get_num_threads(), os.cpu_count() or 1), room)
 
 
 def _part(source: Source, rows: NDArray[np.int64], loader: Loader | None) -> Part:

@@ -206,7 +206,8 @@ class Loader:
 
 def _size(count: int) -> str:
     """Bytes, for a person."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{count / unit:,.1f} {name}"
 
 
 def _as_it_is(batch: Any) -> Any:
