@@ -76,7 +76,9 @@ class Space:
                 "state share_3x3 and share_5x5 under [widths], or take another rule"
             )
         for unit, low, high, (least, most) in self._bounds():
-            known = f"the smallest possible has {least:,}, the largest {most:,}"
+            stated = self.file.classes
+            fitted = "" if self.classes == stated else f" with {self.classes:,} classes (its file states {stated:,})"
+            known = f"the smallest possible{fitted} has {least:,}, the largest {most:,}"
             if high is not None and least > high:
                 raise SpaceError(f"no network of space {self.name!r} has at most {high:,} {unit}: {known}")
             if low is not None and low > most:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from nas.architecture import Architecture, first_fall
 from nas.cli.spaces import app
 from nas.errors import SpaceError
-from nas.space import load_space
+from nas.space import list_spaces, load_space
 
 
 def run(*words: str) -> Result:
@@ -25,8 +25,8 @@ def test_list() -> None:
     for text in ("cifar10", "digits", "tiny", "1x8x8", "1,000 to 15,000", "scikit-learn"):
         assert text in result.stdout
     rows = json.loads(run("list", "--json").stdout)
-    assert [row["name"] for row in rows] == ["cifar10", "digits", "tiny"]
-    assert rows[1]["params"] == [1_000, 15_000]
+    assert [row["name"] for row in rows] == list_spaces()
+    assert {row["name"]: row["params"] for row in rows}["digits"] == [1_000, 15_000]
 
 
 def test_show_prints_the_file_as_it_is(tmp_path: Path) -> None:

@@ -40,7 +40,22 @@ def check_space(name: str, rule: str, count: int) -> None:
 
 @every_space_and_rule
 def test_every_network_keeps_rule_and_budget(name: str, rule: str) -> None:
-    check_space(name, rule, 2_000)
+    check_space(name, rule, 4_000 // len(load_space(name).smallest().modules))  # a decode's time grows with them
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_network_keeps_the_budget_in_macs(name: str) -> None:
+    space = load_space(name).narrowed(cost="macs")
+    low, high = space.cost_range
+    assert (low, high) == (space.file.macs.low, space.file.macs.high)
+    macs = []
+    for vector in vectors(space, 100):
+        network = space.decode(vector)
+        assert low <= network.macs <= high
+        assert network.params <= space.file.params.high
+        macs.append(network.macs)
+    assert min(macs) < low * (high / low) ** 0.1
+    assert max(macs) > low * (high / low) ** 0.8
 
 
 @pytest.mark.slow

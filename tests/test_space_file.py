@@ -108,7 +108,7 @@ def test_equal_tables_in_other_words() -> None:
 
 
 def test_shipped_spaces() -> None:
-    assert list_spaces() == ["cifar10", "digits", "tiny"]
+    assert list_spaces() == ["cifar10", "cifar100", "digits", "fashion-mnist", "imagenet", "svhn", "tiny"]
     for name in list_spaces():
         space = load_space(name)
         assert space.name == name
@@ -130,7 +130,8 @@ def test_a_wheel_has_its_spaces_inside(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "digit",
-            "unknown space 'digit': did you mean 'digits'? allowed: cifar10, digits, tiny, or the path",
+            "unknown space 'digit': did you mean 'digits'? allowed: cifar10, cifar100, digits, fashion-mnist, "
+            "imagenet, svhn, tiny, or the path",
         ),
         ("", "unknown space ''"),
         ("no/where.toml", "cannot read the search space 'no/where.toml': No such file or directory"),

@@ -31,6 +31,7 @@ class Source:
         official_test: (n,) bool, True for an image of the source's own test set; None where it has none.
         path: where the images lie, for a source that reads a folder.
         skipped: broken images that were left out on request.
+        own_shape: (channels, height, width) of a typical image as it came, before it was fitted.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Source:
     official_test: NDArray[np.bool_] | None = None
     path: str | None = None
     skipped: int = 0
+    own_shape: tuple[int, int, int] | None = None
 
     @property
     def digest(self) -> str:
@@ -116,7 +118,23 @@ def from_arrays(
         picture = Image.fromarray(image)
         pixels[row] = fit(picture, input_shape)
         hashes.append(content_hash(picture))
-    return Source(name, classes, pixels, labels, tuple(hashes), official_test)
+    own_shape = (3 if images.ndim == 4 else 1, *images.shape[1:3])
+    return Source(name, classes, pixels, labels, tuple(hashes), official_test, own_shape=own_shape)
+
+
+def misfit(own_shape: tuple[int, int, int], input_shape: tuple[int, int, int]) -> str:
+    """What `fit` does to images of one shape that is worth a word, both (channels, height, width); or nothing.
+
+    Shrinking is what an input size is for. Enlarging from under half of it makes up three pixels in four.
+    """
+    said = []
+    if own_shape[0] != input_shape[0]:
+        said.append("colour becomes grey" if input_shape[0] == 1 else "grey becomes three equal channels")
+    factor = max(ours / own for ours, own in zip(input_shape[1:], own_shape[1:], strict=True))
+    if factor > 2:
+        said.append(f"they are enlarged {factor:.1f} times, which costs time and shows no more")
+    own, ours = ("x".join(map(str, shape)) for shape in (own_shape, input_shape))
+    return f"Images of {own} do not fit the space's input of {ours}: {' and '.join(said)}." if said else ""
 
 
 def check_input_shape(input_shape: tuple[int, int, int]) -> None:
