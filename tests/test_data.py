@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data import SOURCES, Dataset, Part, load_dataset, load_test
+from nas.data.source import misfit
 from nas.data.splits import KNOWN, Known, Parts
 from nas.errors import DataError
 from tests.archives import ARCHIVES
@@ -293,6 +294,67 @@ def test_too_few_images_beside_an_official_test_set(tmp_path: Path) -> None:
     pictures(tmp_path / "test", {"cat": 1, "dog": 1}, start=50)
     with pytest.raises(DataError, match="'dog' has 1 distinct images, and training and validation need at least 2"):
         load_folder(tmp_path)
+
+
+def test_copies_of_official_test_images_do_not_train(tmp_path: Path) -> None:
+    pictures(tmp_path / "train", {"cat": 5, "dog": 5})
+    pictures(tmp_path / "test", {"cat": 5, "dog": 5})
+    with pytest.raises(DataError, match=r"'cat' has 0 distinct images.*those of test images not at all"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "space", "said"),
+    [
+        ((1, 8, 8), (1, 8, 8), ""),
+        ((3, 500, 375), (3, 32, 32), ""),  # shrinking is what an input size is for
+        ((3, 16, 16), (3, 32, 32), ""),
+        ((3, 15, 16), (3, 32, 32), "they are enlarged 2.1 times, which costs time and shows no more"),
+        ((3, 100, 15), (3, 32, 32), "they are enlarged 2.1 times, which costs time and shows no more"),
+        ((3, 32, 32), (1, 32, 32), "colour becomes grey"),
+        ((1, 8, 8), (3, 224, 224), "grey becomes three equal channels and they are enlarged 28.0 times, which costs"),
+    ],
+)
+def test_images_of_another_kind_than_the_space(
+    own: tuple[int, int, int], space: tuple[int, int, int], said: str
+) -> None:
+    given = misfit(own, space)
+    assert said in given
+    if said:
+        assert given.startswith(f"Images of {own[0]}x{own[1]}x{own[2]} do not fit the space's input of {space[0]}x")
+    else:
+        assert given == ""
+
+
+def test_the_images_own_shape_is_known(spec: str) -> None:
+    shapes = {
+        "digits": (1, 8, 8),
+        "fashion-mnist": (1, 28, 28),
+        **dict.fromkeys(("cifar10", "cifar100", "svhn"), (3, 32, 32)),
+    }
+    own = shapes.get(spec, (3, 9, 12))
+    assert load_dataset(spec, input_shape=own).misfit == ""
+    other = (4 - own[0], *own[1:])
+    assert f"Images of {own[0]}x{own[1]}x{own[2]} do not fit" in load_dataset(spec, input_shape=other).misfit
+
+
+def test_a_folder_s_images_are_as_the_middle_one(tmp_path: Path) -> None:
+    pictures(tmp_path, {"cat": 60, "dog": 60})
+    picture(tmp_path / "cat" / "large.png", seed=500, height=300, width=400)
+    Image.new("1", (1, 1)).save(tmp_path / "dog" / "small.png")
+    assert load_dataset(f"folder:{tmp_path}", input_shape=(3, 8, 8)).misfit == ""
+    assert "Images of 3x9x12 do not fit" in load_dataset(f"folder:{tmp_path}", input_shape=(3, 64, 64)).misfit
+
+
+@pytest.mark.parametrize("name", ["digits", *ARCHIVES])
+def test_an_input_too_large_for_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine's killer of processes says why; a folder would be streamed."""
+    spec = MAKERS[name](tmp_path, monkeypatch)
+    for load in (load_dataset, load_test):
+        with pytest.raises(
+            DataError, match=r"images of \dx.* at the space's input of 3x16384x16384 need .* smaller input"
+        ):
+            load(spec, input_shape=(3, 16_384, 16_384))
 
 
 def test_a_constant_channel_has_a_deviation(tmp_path: Path) -> None:

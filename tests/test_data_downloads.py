@@ -203,12 +203,12 @@ def test_the_official_test_images_are_the_test_set(name: str, tmp_path: Path, mo
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_labels_stay_with_their_images(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ARCHIVES[name](tmp_path, monkeypatch)
-    source = cifar.read("cifar10" if name == "cifar10" else "cifar100", (3, 32, 32))
+    source = cifar.read("cifar10" if name == "cifar10" else "cifar100")
     seeds = range(6) if name == "cifar10" else (100, 20)
     counts = [20] * 6 if name == "cifar10" else [100, 20]
     pixels = [images(count, 3072, seed=seed) for count, seed in zip(counts, seeds, strict=True)]
     expected = np.concatenate(pixels).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    assert np.array_equal(source.pixels, expected)
+    assert np.array_equal(source.images, expected)
     assert source.labels.tolist() == [n % 10 for count in counts for n in range(count)]
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from nas.data.downloads import Checked, explained, root
-from nas.data.source import Source, from_arrays
+from nas.data.source import Arrays
 
 
-def read(name: Literal["cifar10", "cifar100"], input_shape: tuple[int, int, int]) -> Source:
+def read(name: Literal["cifar10", "cifar100"]) -> Arrays:
     """All 60,000 images; the official 10,000 test images are the test set. CIFAR-100 has its hundred fine classes.
 
     Every file's MD5 is checked before it is unpickled; damaged ones are unpacked again from the archive, which is
@@ -36,11 +36,10 @@ def read(name: Literal["cifar10", "cifar100"], input_shape: tuple[int, int, int]
             download_and_extract_archive(kind.url, folder, filename=kind.filename, md5=kind.tgz_md5)
         train, test = kind(folder, train=True), kind(folder, train=False)
     labels = np.array([*train.targets, *test.targets], np.int64)
-    return from_arrays(
+    return Arrays(
         name,
         tuple(train.classes),
         np.concatenate([train.data, test.data]),
         labels,
-        input_shape,
         np.arange(len(labels)) >= len(train.targets),
     )

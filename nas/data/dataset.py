@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nas.data import cifar, digits, fashion_mnist, folder, streaming, svhn
 from nas.data.files import Files
-from nas.data.source import Source, check_input_shape, misfit
+from nas.data.source import Arrays, Source, check_input_shape, fitted, misfit
 from nas.data.splits import KNOWN, split
 from nas.data.streaming import Loader, Streamed
 from nas.errors import DataError, choices
@@ -108,12 +108,18 @@ class Dataset:
 # path, input shape, skip_broken, cache, room for decoded images in bytes
 Reader = Callable[[str, tuple[int, int, int], bool, Path | None, int], Source]
 
+
+def _whole(read: Callable[[], Arrays]) -> Reader:
+    """For data that is read into memory whole; its shape is checked against all of it."""
+    return lambda path, shape, skip_broken, cache, room: fitted(read(), shape, streaming.memory())
+
+
 SOURCES: dict[str, Reader] = {
-    "digits": lambda path, shape, skip_broken, cache, room: digits.read(shape),
-    "cifar10": lambda path, shape, skip_broken, cache, room: cifar.read("cifar10", shape),
-    "cifar100": lambda path, shape, skip_broken, cache, room: cifar.read("cifar100", shape),
-    "fashion-mnist": lambda path, shape, skip_broken, cache, room: fashion_mnist.read(shape),
-    "svhn": lambda path, shape, skip_broken, cache, room: svhn.read(shape),
+    "digits": _whole(digits.read),
+    "cifar10": _whole(lambda: cifar.read("cifar10")),
+    "cifar100": _whole(lambda: cifar.read("cifar100")),
+    "fashion-mnist": _whole(fashion_mnist.read),
+    "svhn": _whole(svhn.read),
     "folder": lambda path, shape, skip_broken, cache, room: folder.read(
         path, shape, skip_broken=skip_broken, cache_folder=cache, room=room
     ),
@@ -145,7 +151,8 @@ def load_dataset(
             and every number are the same either way.
 
     Raises:
-        DataError: an unknown dataset; images that are missing, broken, or too few; an input that is not grey or RGB.
+        DataError: an unknown dataset; images that are missing, broken, or too few; an input that is not grey or RGB,
+            or too large for a dataset that is read whole.
     """
     room = streaming.room() if room is None else room
     source = _read(spec, input_shape, skip_broken, cache, room)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.downloads import Checked, explained, root
-from nas.data.source import Source, from_arrays
+from nas.data.source import Arrays
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's and Ubuntu's package dataset-fashion-mnist
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -22,7 +22,7 @@ SUMS = {
 }
 
 
-def read(input_shape: tuple[int, int, int]) -> Source:
+def read() -> Arrays:
     """All 70,000 images; the official 10,000 test images are the test set.
 
     The first place whose four files are whole is read: NAS_DATA, as for all downloads, so that a user can always put
@@ -37,12 +37,11 @@ def read(input_shape: tuple[int, int, int]) -> Source:
     contents = _whole(own) or _whole(debian) or _downloaded(own, debian)
     train_images, train_labels, test_images, test_labels = contents
     labels = np.concatenate([_idx(train_labels), _idx(test_labels)]).astype(np.int64)
-    return from_arrays(
+    return Arrays(
         "fashion-mnist",
         CLASSES,
         np.concatenate([_idx(train_images), _idx(test_images)]),
         labels,
-        input_shape,
         np.arange(len(labels)) >= len(_idx(train_labels)),
     )
 

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Arrays:
+    """A data set that is read whole, at its own size.
+
+    Args:
+        name, classes, labels, official_test: as of a `Source`.
+        images: (n, H, W) grey or (n, H, W, 3) RGB, uint8.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    official_test: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """All images that a source holds, before any split.
 
@@ -102,24 +118,35 @@ def fit(image: Image.Image, input_shape: tuple[int, int, int]) -> NDArray[np.uin
     return np.asarray(image).reshape(height, width, channels)
 
 
-def from_arrays(
-    name: str,
-    classes: tuple[str, ...],
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    input_shape: tuple[int, int, int],
-    official_test: NDArray[np.bool_] | None = None,
-) -> Source:
-    """A source whose images come as one array: (n, H, W) grey or (n, H, W, 3) RGB, uint8."""
+def fitted(arrays: Arrays, input_shape: tuple[int, int, int], memory: int) -> Source:
+    """Images that came as one array, at the space's input size.
+
+    Args:
+        input_shape: (channels, height, width).
+        memory: bytes that there are; a dataset holds the images once, and its two sides once more while it is made.
+
+    Raises:
+        DataError: there is not enough memory.
+    """
     channels, height, width = input_shape
+    images = arrays.images
+    own_shape = (3 if images.ndim == 4 else 1, *images.shape[1:3])
+    needed = 2 * len(images) * channels * height * width
+    if needed > memory:
+        own, ours = ("x".join(map(str, shape)) for shape in (own_shape, input_shape))
+        raise DataError(
+            f"{arrays.name}: {len(images):,} images of {own} at the space's input of {ours} need {needed / 1e9:.3g} GB "
+            f"of memory, and there are {memory / 1e9:.3g}: take a space with a smaller input"
+        )
     pixels = np.empty((len(images), height, width, channels), np.uint8)
     hashes = []
     for row, image in enumerate(images):
         picture = Image.fromarray(image)
         pixels[row] = fit(picture, input_shape)
         hashes.append(content_hash(picture))
-    own_shape = (3 if images.ndim == 4 else 1, *images.shape[1:3])
-    return Source(name, classes, pixels, labels, tuple(hashes), official_test, own_shape=own_shape)
+    return Source(
+        arrays.name, arrays.classes, pixels, arrays.labels, tuple(hashes), arrays.official_test, own_shape=own_shape
+    )
 
 
 def misfit(own_shape: tuple[int, int, int], input_shape: tuple[int, int, int]) -> str:

@@ -132,9 +132,10 @@ def _by_class(
     for name, members in zip(source.classes, by_class, strict=True):
         if len(members) < needed:
             kept = "training and validation" if needed == 2 else "training, validation and test"
+            copies = "exact copies count once" + (", those of test images not at all" if needed == 2 else "")
             raise DataError(
                 f"class {name!r} has {len(members)} distinct images, and {kept} need at least {needed}: add images "
-                "(exact copies count once) or leave the class out"
+                f"({copies}) or leave the class out"
             )
     return by_class
 

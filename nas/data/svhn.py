@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nas.data.downloads import Checked, explained, root
-from nas.data.source import Source, from_arrays
+from nas.data.source import Arrays
 
 
-def read(input_shape: tuple[int, int, int]) -> Source:
+def read() -> Arrays:
     """The 73,257 training and the 26,032 official test images; the 531,131 easier `extra` ones are left out.
 
     Raises:
@@ -22,11 +22,10 @@ def read(input_shape: tuple[int, int, int]) -> Source:
     with explained("svhn", listed[0][0].rpartition("/")[0] + "/", files):
         train, test = (SVHN(folder, split=part, download=True) for part in ("train", "test"))
     labels = np.concatenate([train.labels, test.labels])
-    return from_arrays(
+    return Arrays(
         "svhn",
         tuple("0123456789"),
         np.concatenate([train.data, test.data]).transpose(0, 2, 3, 1),
         labels,
-        input_shape,
         np.arange(len(labels)) >= len(train.labels),
     )
