@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -195,6 +196,7 @@ class Loader:
                 sampler=self._order,
                 collate_fn=_as_it_is,
                 num_workers=self._processes,
+                worker_init_fn=_end_with_parent,
                 prefetch_factor=AHEAD,
                 persistent_workers=True,
                 multiprocessing_context=context,
@@ -208,6 +210,21 @@ def _size(count: int) -> str:
     """Bytes, for a person."""
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
     return f"{count / unit:,.1f} {name}"
+
+
+def _end_with_parent(_: int) -> None:
+    """In a decoding process: end when the process that it decodes for is gone, however it went.
+
+    torch's own watch looks at the process that forked this one: the server, which lives as long as this does.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it was started by one
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _as_it_is(batch: Any) -> Any:
