@@ -65,6 +65,10 @@ def search(
             rich_help_panel=PLACE,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say how long it should take and how much memory, and stop; nothing is made."),
+    ] = False,
     device: Annotated[
         str, typer.Option(help="[b]auto[/], [b]cpu[/], [b]cuda[/] or [b]cuda:N[/].", rich_help_panel=PLACE)
     ] = "auto",
@@ -105,9 +109,12 @@ def search(
         train_limit=train_limit,
         skip_broken=skip_broken,
         memory_share=memory_share,
+        dry_run=dry_run,
         command=shlex.join(["nas", *context.obj]),
     )
     code = launch(options)
+    if dry_run:
+        raise typer.Exit(code)
     try:
         front(options.folder(options.check()).name, studies_dir=studies_dir, storage=storage)
     except StudyError:

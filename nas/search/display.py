@@ -71,6 +71,8 @@ class Display:
             self._found = [(int(cost), float(accuracy)) for cost, accuracy in event["found"]]
             self._began = time.monotonic()
             self.say(event["words"])
+        elif kind == "preview":
+            self.say(event["words"])
         elif kind == "trial":
             self._lines[number] = event
         elif kind == "epoch":

@@ -86,7 +86,7 @@ class _Crew:
         """Start all, follow their events until the last one has ended."""
         before = {name: signal.signal(name, self._signalled) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
-            for number in range(self._options.workers):
+            for number in range(1 if self._options.dry_run else self._options.workers):
                 self._start(number)
             self._go(0)
             while self._processes:
@@ -136,6 +136,7 @@ class _Crew:
             "options": asdict(self._options),
             "number": number,
             "deadline": self._deadline,
+            "measure": number == 0 and not self._display.study_ready,
         }
         self._say(number, json.dumps(order))
         said: list[str] = []

@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,9 +19,10 @@ import torch
 from nas.data import Dataset, load_dataset, streaming
 from nas.metric import Metric, in_words, skewed
 from nas.search.claims import Claims
+from nas.search.measure import estimate
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
-from nas.search.study import OpenStudy, create_study
+from nas.search.study import OpenStudy, create_study, trials_done
 from nas.space import Space
 from nas.study_folder import StudyFolder
 from nas.training import TRAINING_VERSION, pick_device
@@ -40,34 +43,23 @@ class Setup:
     @property
     def device_name(self) -> str:
         """``cpu``, or the GPU's name."""
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return _name(self.device)
 
-    @property
-    def images_of_classes(self) -> dict[str, int]:
-        """Training images by class."""
-        classes = self.dataset.classes
-        counts = self.dataset.train.labels.bincount(minlength=len(classes)).tolist()
-        return dict(zip(classes, counts, strict=True))
+    def estimate(self, options: SearchOptions, states: Mapping[str, int], interrupt: Callable[[], None]) -> list[str]:
+        """Lines about how long the rest of the search should take; see `measure.estimate`.
+
+        Args:
+            states: how many evaluations of the study ended how.
+        """
+        done = states.get("complete", 0) + states.get("pruned", 0)
+        return estimate(options, self.space, self.dataset, self.device, done=done, interrupt=interrupt)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a launcher shows: one line about the images and the space, and what the study holds already."""
+        """What a launcher shows: lines about the images and the space, and what the study holds already."""
         rows = self.opened.records.rows(self.folder.name)
-        low, high = self.space.cost_range
-        data = self.dataset
-        few = len(data.validation.labels)
-        skew = skewed(self.images_of_classes) if self.metric == "accuracy" else None
-        coarse = f"Only {few} validation images: one is {100 / few:.1f} points. " if few < 50 else ""
-        skipped = f", {data.skipped} broken ones left out" if data.skipped else ""
-        streamed = data.streamed.words(len(data.train) + len(data.validation)) if data.streamed else None
         return {
-            "words": (
-                coarse + f"{data.name}: {len(data.classes)} classes, {len(data.train.labels):,} images to train, "
-                f"{len(data.validation.labels):,} to validate, {data.test_size:,} sealed for the test{skipped}. "
-                f"Space {self.space.name}, rule {self.space.rule}: {low:,} to {high:,} {self.space.cost}; "
-                f"{self.space.recipe.epochs} epochs on {self.device_name}, {self.threads} thread(s) a worker; "
-                f"{in_words(self.metric)} is read." + "".join(f"\n{more}" for more in (skew, streamed) if more)
-            ),
+            "words": _words(self.dataset, self.space, self.device, self.metric),
             "states": Counter(row.state for row in rows),
             "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
         }
@@ -83,20 +75,7 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     Raises:
         NasError: the device, the images, the budget or the database do not serve.
     """
-    space = options.check()
-    device = pick_device(options.device)
-    if device.type == "cuda" and ":" not in options.device:  # the workers spread over what is there
-        device = torch.device("cuda", number % torch.cuda.device_count())
-    dataset = load_dataset(
-        options.dataset or space.dataset,
-        input_shape=space.input_shape,
-        split_seed=options.split_seed,
-        train_limit=options.train_limit,
-        skip_broken=options.skip_broken,
-        cache=Path(options.studies_dir) / ".cache",
-        room=streaming.room(options.memory_share, workers=options.workers, device=device),
-    )
-    space = space.with_classes(len(dataset.classes))
+    dataset, space, device = _load(options, number, cache=Path(options.studies_dir) / ".cache")
     folder = options.folder(space)
     opened = create_study(
         options.storage or folder.url,
@@ -107,7 +86,65 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
-    return Setup(dataset.to(device), space, device, torch.get_num_threads(), folder, opened, options.checked_metric)
+    return Setup(dataset, space, device, torch.get_num_threads(), folder, opened, options.checked_metric)
+
+
+def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
+    """What a search would say at its start. It makes no study, no folder, and keeps no decoded images.
+
+    Args:
+        interrupt: called now and then; what it raises passes through.
+
+    Raises:
+        NasError: as for `set_up`.
+    """
+    cache = Path(options.studies_dir) / ".cache"
+    dataset, space, device = _load(options, 0, cache=cache if cache.is_dir() else None)
+    with closing(dataset):
+        folder = options.folder(space)
+        done = trials_done(options.storage or folder.url, folder.name, _identity(options, space, dataset))
+        lines = estimate(options, space, dataset, device, done=done, interrupt=interrupt)
+        return "\n".join([_words(dataset, space, device, options.checked_metric), *lines])
+
+
+def _load(options: SearchOptions, number: int, cache: Path | None) -> tuple[Dataset, Space, torch.device]:
+    """The images on their device, and the space fitted to them."""
+    space = options.check()
+    device = pick_device(options.device)
+    if device.type == "cuda" and ":" not in options.device:  # the workers spread over what is there
+        device = torch.device("cuda", number % torch.cuda.device_count())
+    dataset = load_dataset(
+        options.dataset or space.dataset,
+        input_shape=space.input_shape,
+        split_seed=options.split_seed,
+        train_limit=options.train_limit,
+        skip_broken=options.skip_broken,
+        cache=cache,
+        room=streaming.room(options.memory_share, workers=options.workers, device=device),
+    )
+    return dataset.to(device), space.with_classes(len(dataset.classes)), device
+
+
+def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric) -> str:
+    """A line about images, space and training, and one for each thing that is odd."""
+    low, high = space.cost_range
+    few = len(dataset.validation)
+    coarse = f"Only {few} validation images: one is {100 / few:.1f} points. " if few < 50 else ""
+    skipped = f", {dataset.skipped} broken ones left out" if dataset.skipped else ""
+    counts = dataset.train.labels.bincount(minlength=len(dataset.classes)).tolist()
+    skew = skewed(dict(zip(dataset.classes, counts, strict=True))) if metric == "accuracy" else None
+    streamed = dataset.streamed.words(len(dataset.train) + few) if dataset.streamed else None
+    return (
+        coarse + f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train):,} images to train, "
+        f"{few:,} to validate, {dataset.test_size:,} sealed for the test{skipped}. "
+        f"Space {space.name}, rule {space.rule}: {low:,} to {high:,} {space.cost}; "
+        f"{space.recipe.epochs} epochs on {_name(device)}, {torch.get_num_threads()} thread(s) a worker; "
+        f"{in_words(metric)} is read." + "".join(f"\n{more}" for more in (skew, dataset.misfit, streamed) if more)
+    )
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:

@@ -100,6 +100,33 @@ def open_study(url: str, name: str) -> OpenStudy:
     return OpenStudy(study, storage, records, record)
 
 
+def trials_done(url: str, name: str, identity: Mapping[str, Any]) -> int:
+    """Complete and pruned trials of the study of this name; 0 where there is none. Nothing is made or changed.
+
+    Raises:
+        StudyError: as for `create_study`.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        if not Path(parsed.database).exists():
+            return 0
+        check_sqlite(Path(parsed.database))
+    _refuse_foreign(url, name)
+    records = Records(url)
+    try:
+        with records.reading():
+            tables = sa.inspect(records.engine).get_table_names()
+        if "nas_study" not in tables:
+            return 0
+        records.check_version()
+        if name not in records.studies():
+            return 0
+        _compare(name, records.study(name).identity, identity)
+        return sum(row.state != "failed" for row in records.rows(name))
+    finally:
+        records.close()
+
+
 @contextmanager
 def optuna_explained(url: str) -> Iterator[None]:
     """`explained`, for Optuna's own reading and writing, which wraps the database's errors in one of its own."""

@@ -41,7 +41,7 @@ from nas.search.pruners import PRUNERS, Verdict
 from nas.search.recovery import STATES, recover
 from nas.search.reporting import trial_id
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
-from nas.search.setup import Setup, set_up
+from nas.search.setup import Setup, preview, set_up
 from nas.search.study import OpenStudy, optuna_explained
 from nas.search.weights import FrontWeights
 from nas.training import EpochResult
@@ -352,13 +352,22 @@ def serve() -> int:
         return 0
     threading.Thread(target=_watch, args=(lines, stop), daemon=True).start()
     try:
+        if options.dry_run:
+            emit({"event": "preview", "words": preview(options, stop.check)})
+            emit({"event": "over", "why": "done", "peak_mb": peak_memory_mb()})
+            return 0
         setup = set_up(options, number)
-        emit({"event": "ready", **setup.facts})
+        facts = setup.facts
+        if order["measure"]:
+            facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
+        emit({"event": "ready", **facts})
         url = options.storage or setup.folder.url
         records, study = setup.opened.records, setup.opened.record.id
         with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
             end = SearchWorker(options, setup, worker, number, stop, emit).run(order["deadline"])
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
+    except Interrupted:  # before the first trial
+        emit({"event": "over", "why": "stopped", "peak_mb": peak_memory_mb()})
     except NasError as error:
         emit({"event": "error", "message": str(error)})
         return 1
