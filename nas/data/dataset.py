@@ -99,6 +99,13 @@ class Dataset:
         """What decodes the images during a search; None where they are in memory."""
         return self.train.images.loader if isinstance(self.train.images, Streamed) else None
 
+    @property
+    def streaming(self) -> str:
+        """One line that says why images are streamed and what it costs; empty where they are in memory."""
+        sides = [part.images for part in (self.train, self.validation)]
+        rows = [images.rows for images in sides if isinstance(images, Streamed)]
+        return self.streamed.words(np.concatenate(rows)) if self.streamed else ""
+
     def close(self) -> None:
         """End the processes that decode streamed images, or they end with this one; a later use starts others."""
         if self.streamed:

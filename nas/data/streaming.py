@@ -147,21 +147,25 @@ class Loader:
                 raise DataError(batch)
             yield batch
 
-    def words(self, images: int) -> str:
+    def words(self, rows: Rows) -> str:
         """One line for whoever waits: why images are streamed, and what that costs; it times a few.
 
         Args:
-            images: that an epoch reads.
+            rows: that an epoch reads, at least one.
+
+        Raises:
+            DataError: an image file is no longer what it was.
         """
-        timed = np.linspace(0, len(self.files) - 1, TIMED, dtype=np.int64)
+        few = rows[np.linspace(0, len(rows) - 1, TIMED, dtype=np.int64)]
         start = time.perf_counter()
-        self.files.decode(timed)
-        seconds = (time.perf_counter() - start) / TIMED * images / self._processes
+        if isinstance(said := Decoder(self.files)[few], str):
+            raise DataError(said)
+        seconds = (time.perf_counter() - start) / TIMED * len(rows) / self._processes
         need = len(self.files) * math.prod(self.files.input_shape)
         return (
             f"Images are streamed from their files: {len(self.files):,} decoded ones are {_size(need)}, more than the "
-            f"{_size(self._room)} for them in each worker (--memory-share). Every epoch decodes {images:,} again, in "
-            f"{self._processes} process(es) beside each worker: about {seconds:,.0f} s of work for each of them."
+            f"{_size(self._room)} for them in each worker (--memory-share). Every epoch decodes {len(rows):,} again, "
+            f"in {self._processes} process(es) beside each worker: about {seconds:,.0f} s of work for each of them."
         )
 
     def close(self) -> None:

@@ -133,13 +133,13 @@ def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric)
     skipped = f", {dataset.skipped} broken ones left out" if dataset.skipped else ""
     counts = dataset.train.labels.bincount(minlength=len(dataset.classes)).tolist()
     skew = skewed(dict(zip(dataset.classes, counts, strict=True))) if metric == "accuracy" else None
-    streamed = dataset.streamed.words(len(dataset.train) + few) if dataset.streamed else None
     return (
         coarse + f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train):,} images to train, "
         f"{few:,} to validate, {dataset.test_size:,} sealed for the test{skipped}. "
         f"Space {space.name}, rule {space.rule}: {low:,} to {high:,} {space.cost}; "
         f"{space.recipe.epochs} epochs on {_name(device)}, {torch.get_num_threads()} thread(s) a worker; "
-        f"{in_words(metric)} is read." + "".join(f"\n{more}" for more in (skew, dataset.misfit, streamed) if more)
+        f"{in_words(metric)} is read."
+        + "".join(f"\n{more}" for more in (skew, dataset.misfit, dataset.streaming) if more)
     )
 
 
