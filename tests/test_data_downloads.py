@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
+import subprocess
+import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +156,33 @@ def test_a_missing_file_is_downloaded(name: str, tmp_path: Path, monkeypatch: py
         shutil.rmtree(tmp_path / "images" / made[0].name.replace(".tar.gz", "").replace("-10-python", "-10-batches-py"))
     assert load_dataset(name, input_shape=(3, 8, 8)).digest == digest
     assert len(asked) == len(made) + 1
+
+
+def test_a_search_on_a_damaged_file_ends_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "test_32x32.mat").write_bytes(b"half")
+    nowhere = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https")}  # no other process has our patches
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "nas",
+            "search",
+            "--space",
+            "svhn",
+            "--trials",
+            "1",
+            "--studies-dir",
+            tmp_path / "studies",
+        ],
+        env={**os.environ, **nowhere, "NAS_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"nas: svhn: {tmp_path}/test_32x32.mat is damaged (its MD5 is {md5(b'half')}, not eb5a983b")
+    assert not (tmp_path / "studies" / "svhn" / "study.db").exists()
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
