@@ -26,7 +26,11 @@ def search(
         str, typer.Option(help="Name of a search space ([b]nas spaces list[/]), or a TOML file.")
     ] = "digits",
     dataset: Annotated[
-        str | None, typer.Option(help="[b]digits[/], [b]cifar10[/] or [b]folder:PATH[/]. Default: the space's own.")
+        str | None,
+        typer.Option(
+            help="[b]digits[/], [b]fashion-mnist[/], [b]cifar10[/], [b]cifar100[/], [b]svhn[/] or [b]folder:PATH[/]. "
+            "Default: the space's own."
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(help="The study ends with exactly so many complete or pruned trials.")] = 100,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,

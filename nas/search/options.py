@@ -22,7 +22,7 @@ class SearchOptions:
 
     Args:
         space: name of a space that ships, or the path of a TOML file.
-        dataset: ``digits``, ``cifar10``, ``folder:PATH``; None is the space's own.
+        dataset: a name of `nas.data.SOURCES`, or ``folder:PATH``; None is the space's own.
         trials: the study ends with exactly this many trials complete or pruned, at least 1.
         timeout: seconds after which no trial is begun; None never.
         study: the study's name; None is the space's name.
