@@ -16,7 +16,7 @@ ORDER = [
     ["counting"],
     ["architecture"],
     ["recipe"],
-    ["rule", "space_file", "shapes", "space"],
+    ["rule", "space_file", "shapes", "space", "space_draft"],
     ["pareto"],
     ["data"],
     ["models"],

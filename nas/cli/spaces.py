@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.new import new
 from nas.cli.options import count
 from nas.cli.output import print_json, print_table, say
 
@@ -26,6 +27,9 @@ def _limit(what: str) -> typer.models.OptionInfo:
         parser=count, metavar="COUNT", help=f"{what}; 200k and 1.5M are understood."
     )
     return option
+
+
+app.command()(new)
 
 
 @app.callback(invoke_without_command=True)
