@@ -127,5 +127,5 @@ def test_wrong_options() -> None:
 def test_alone_it_prints_its_help() -> None:
     result = run()
     assert result.exit_code == 0
-    for command in ("list", "show", "check", "sample"):
+    for command in ("list", "new", "show", "check", "sample"):
         assert command in result.stdout
