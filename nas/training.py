@@ -143,13 +143,7 @@ class Training:
         if norms and recipe.batch == 1:
             raise SpaceError("batch must be at least 2 for a network with batch norm, got 1: raise it or drop the norm")
         steps = sum(1 for _ in shuffled(len(dataset.train), recipe.batch, torch.Generator()))
-        self._optimiser = ScheduleFreeAdamW(
-            FlatParameters(self._network),
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            warmup_steps=round(recipe.warmup * recipe.epochs * steps),
-            clip_norm=recipe.clip_norm,
-        )
+        self._optimiser = self._make_optimiser(FlatParameters(self._network), steps)
         bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self._precision: Callable[[], contextlib.AbstractContextManager[Any]] = (
             (lambda: torch.autocast("cuda", torch.bfloat16)) if bf16 else contextlib.nullcontext
@@ -211,6 +205,17 @@ class Training:
         self._halved = checkpoint["halved"]
         self._read_epoch = -1
         self._whole = True
+
+    def _make_optimiser(self, parameters: FlatParameters, epoch_steps: int) -> ScheduleFreeAdamW:
+        """The one place that knows which optimiser trains: `scripts/bench_recipe` puts its rivals here."""
+        recipe = self._recipe
+        return ScheduleFreeAdamW(
+            parameters,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            warmup_steps=round(recipe.warmup * recipe.epochs * epoch_steps),
+            clip_norm=recipe.clip_norm,
+        )
 
     def _check_whole(self) -> None:
         if not self._whole:

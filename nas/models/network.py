@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nas.architecture import Architecture, Conv, MaxPool
 from nas.counting import AUXILIARY_CHANNELS, AUXILIARY_HIDDEN, AUXILIARY_KERNEL, AUXILIARY_STRIDE
 from nas.models.inception import ConvRelu, InceptionModule
+from nas.models.local_response_norm import LocalResponseNorm
 
 AUXILIARY_DROPOUT = 0.7
 
@@ -78,7 +79,7 @@ class InceptionNetwork(nn.Module):
             elif isinstance(layer, MaxPool):
                 self.stem.append(_pool(layer))
             else:
-                self.stem.append(nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k))
+                self.stem.append(LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k))
 
         self.inception = nn.ModuleList(
             InceptionModule(shape[0], widths, bias=bias, norm_eps=norm_eps)
