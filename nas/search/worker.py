@@ -358,13 +358,16 @@ def serve() -> int:
             return 0
         setup = set_up(options, number)
         facts = setup.facts
+        deadline = order["deadline"]
         if order["measure"]:
+            start = time.time()
             facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
+            deadline = None if deadline is None else deadline + time.time() - start
         emit({"event": "ready", **facts})
         url = options.storage or setup.folder.url
         records, study = setup.opened.records, setup.opened.record.id
         with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
-            end = SearchWorker(options, setup, worker, number, stop, emit).run(order["deadline"])
+            end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
     except Interrupted:  # before the first trial
         emit({"event": "over", "why": "stopped", "peak_mb": peak_memory_mb()})
