@@ -31,6 +31,13 @@ DEATHS = 10
 
 MOST_THREADS = 8
 """Threads of one worker, at most."""
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""Environment under which glibc's malloc keeps memory for the next step of a training.
+
+It gives allocations above 32 MiB back at once and asks for them again, page by page: a quarter of the processor time
+of a network with such maps (inception-cifar, batch 128: user 2.0 + system 0.8 s a step; 2.1 + 0.0 with this; no
+difference with smaller maps; best of 3 steps on one thread). Other systems' malloc does not know these names.
+"""
 SMALL = 12 * 12
 """Pixels of images whose networks train on one thread: as fast as on two, and not slowed by others on the cores.
 
@@ -126,7 +133,7 @@ class _Crew:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+                env=ALLOCATOR | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
             )
         finally:
             signal.signal(signal.SIGINT, handler)
