@@ -1,6 +1,6 @@
 """Short trainings whose numbers are kept: what `TRAINING_VERSION` stands for.
 
-    python -m tests.golden      # writes golden_curves.json anew, after TRAINING_VERSION was raised
+python -m tests.golden      # writes golden_curves.json anew, after TRAINING_VERSION was raised
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def cases() -> dict[str, tuple[Architecture, Dataset, Recipe]]:
         "batch norm, augmentation": (
             normed,
             colour,
-            Recipe(
-                epochs=3, batch=32, learning_rate=0.02, weight_decay=0.05, label_smoothing=0.1, augmentation=moved
-            ),
+            Recipe(epochs=3, batch=32, learning_rate=0.02, weight_decay=0.05, label_smoothing=0.1, augmentation=moved),
         ),
         "heads, dropout, local response norm": (
             headed,

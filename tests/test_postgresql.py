@@ -62,7 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_two_commands_share_one_study(server: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nas", "search", "--space", "tiny", "--epochs", "1", "--train-limit", "200"]
-    command += ["--trials", "9", "--storage", server]
+    command += ["--trials", "9", "--workers", "1", "--storage", server]
     # As on two machines: each with a folder of its own, one worker each.
     searches = [
         subprocess.Popen(

@@ -34,7 +34,9 @@ TINY = ["--space", "tiny"]
 
 
 def command(studies: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "nas", "search", *TINY, "--studies-dir", str(studies), *options]
+    """By one worker where the options name no number: what it does is then the same every time."""
+    one = () if "--workers" in options else ("--workers", "1")
+    return [sys.executable, "-m", "nas", "search", *TINY, "--studies-dir", str(studies), *one, *options]
 
 
 def search(studies: Path, *options: str, code: int = 0, within: float = 240) -> str:

@@ -61,7 +61,13 @@ def search(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave broken image files out, counted.", rich_help_panel=TRAINING)
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes on this machine.", rich_help_panel=PLACE)] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on this machine. Default: one a GPU, or one a core (at most 8; 1 for images over 96x96).",
+            rich_help_panel=PLACE,
+        ),
+    ] = None,
     memory_share: Annotated[
         float | None,
         typer.Option(
@@ -85,7 +91,9 @@ def search(
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
     from nas.search.launch import launch
+    from nas.search.machine import usual_workers
     from nas.search.options import SearchOptions
+    from nas.space import load_space
 
     options = SearchOptions(
         space=space,
@@ -105,7 +113,7 @@ def search(
         max_params=max_params,
         min_macs=min_macs,
         max_macs=max_macs,
-        workers=workers,
+        workers=usual_workers(load_space(space).input_shape, device) if workers is None else workers,
         device=device,
         seed=seed,
         metric=metric,

@@ -21,6 +21,7 @@ from nas.database import parse_url, shown
 from nas.errors import StudyError
 from nas.metric import in_words
 from nas.search.display import Display
+from nas.search.machine import ALLOCATOR, threads
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
 from nas.search.study import open_study, optuna_explained
@@ -28,22 +29,6 @@ from nas.space import Space
 
 DEATHS = 10
 """So many workers killed without a trial ended in between end the search: the machine does not let them live."""
-
-MOST_THREADS = 8
-"""Threads of one worker, at most."""
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""Environment under which glibc's malloc keeps memory for the next step of a training.
-
-It gives allocations above 32 MiB back at once and asks for them again, page by page: a quarter of the processor time
-of a network with such maps (inception-cifar, batch 128: user 2.0 + system 0.8 s a step; 2.1 + 0.0 with this; no
-difference with smaller maps; best of 3 steps on one thread). Other systems' malloc does not know these names.
-"""
-SMALL = 12 * 12
-"""Pixels of images whose networks train on one thread: as fast as on two, and not slowed by others on the cores.
-
-Three epochs of `tiny` took 0.5 s on one thread; on two 0.5 to 15 s while other processes ran, since torch's threads
-spin while they wait (two cores, n = 3).
-"""
 
 
 def launch(options: SearchOptions) -> int:
@@ -77,8 +62,7 @@ class _Crew:
 
     def __init__(self, options: SearchOptions, space: Space, display: Display) -> None:
         self._options = replace(options, command=_without_password(options))
-        _, height, width = space.input_shape
-        self._most_threads = 1 if height * width <= SMALL else MOST_THREADS
+        self._threads = str(threads(space.input_shape, options.workers))
         self._display = display
         self._deadline = None if options.timeout is None else time.time() + options.timeout
         self._events: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
@@ -122,8 +106,6 @@ class _Crew:
             process.wait()
 
     def _start(self, number: int) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = str(max(1, min(self._most_threads, cores // self._options.workers)))
         # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -133,7 +115,7 @@ class _Crew:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=ALLOCATOR | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+                env=ALLOCATOR | os.environ | {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads},
             )
         finally:
             signal.signal(signal.SIGINT, handler)

@@ -6,7 +6,6 @@ Nothing that a trial depends on is touched: a training has random states of its 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from nas.errors import ArchitectureError, TrialFailed
 from nas.reading import REFRESH_IMAGES
 from nas.recipe import Recipe
 from nas.search.estimate import Memory, Plan, Sized, Smaller, words
+from nas.search.machine import cores
 from nas.search.options import SearchOptions
 from nas.space import Space
 from nas.training import Training
@@ -72,7 +72,7 @@ def estimate(
         params=(max(least, space.budget.min_params), min(most, space.budget.max_params)),
         workers=options.workers,
         # workers beyond the cores wait for each other
-        at_once=min(options.workers, _cores()) if device.type == "cpu" else options.workers,
+        at_once=min(options.workers, cores()) if device.type == "cpu" else options.workers,
         pruned=options.pruner != "none",
         timeout=options.timeout,
         smaller=_smaller(networks),
@@ -192,7 +192,3 @@ def _memory(workers: int, device: torch.device) -> Memory:
         there = torch.cuda.get_device_properties(device).total_memory / 2**20
         return Memory(peak_memory_mb(device), sharing, there, "each GPU")
     return Memory(peak_memory_mb(), workers, streaming.memory() / 2**20)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
