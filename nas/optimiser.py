@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """All parameters of a module, moved into one tensor of which they become views.
+    """All parameters of a module that train, moved into one tensor of which they become views; frozen ones stay.
 
     Parameters with two or more dimensions (weights of convolutions and linear layers) come first, so that weight
     decay is a slice; then biases and the scales and shifts of norms. Weights of convolutions lie in channels_last
@@ -26,7 +26,8 @@ class FlatParameters:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._parameters = sorted(module.parameters(), key=lambda parameter: parameter.dim() < 2)  # stable
+        training = (parameter for parameter in module.parameters() if parameter.requires_grad)
+        self._parameters = sorted(training, key=lambda parameter: parameter.dim() < 2)  # stable
         sizes = [parameter.numel() for parameter in self._parameters]
         self.decayed = sum(parameter.numel() for parameter in self._parameters if parameter.dim() >= 2)
         first = self._parameters[0]

@@ -95,8 +95,8 @@ class Reader:
 
     def __init__(self, network: nn.Module, dataset: Dataset, metric: Metric = "accuracy") -> None:
         self.network = copy.deepcopy(network).eval()
-        self.network.requires_grad_(False)
         self._flat = FlatParameters(self.network)
+        self.network.requires_grad_(False)
         self._dataset = dataset
         self._metric = metric
         self._norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+WHITEN_NEEDS = "whiten = true needs a convolution as the stem's first layer"
+
 
 class Augmentation(BaseModel):
     """What happens to a batch of training images, on the device. The neutral values do nothing."""
@@ -27,4 +29,5 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float = Field(default=5.0, gt=0, description="largest global norm of the gradients")
     warmup: float = Field(default=0.1, ge=0, le=1, description="part of all steps with a rising learning rate")
+    whiten: bool = Field(default=False, description="the stem's first convolution is fixed: whitened principal patches")
     augmentation: Augmentation = Augmentation()

@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from nas.architecture import MaxPool, Rule, StemLayer, layer_from_json, layer_to_json
+from nas.architecture import Conv, MaxPool, Rule, StemLayer, layer_from_json, layer_to_json
 from nas.errors import ArchitectureError, SpaceError, choices
-from nas.recipe import Recipe
+from nas.recipe import WHITEN_NEEDS, Recipe
 
 Cost = Literal["params", "macs"]
 COSTS: tuple[Cost, ...] = ("params", "macs")
@@ -175,6 +175,8 @@ class SpaceFile(_Table):
     def _few_enough(self) -> Self:
         if sum(self.network.stages) > _MOST_MODULES:
             raise ValueError(f"at most {_MOST_MODULES} modules, got {sum(self.network.stages)}")
+        if self.recipe.whiten and not (self.network.stem and isinstance(self.network.stem[0], Conv)):
+            raise ValueError(f"{WHITEN_NEEDS}: put one there or leave whiten out")
         return self
 
 

@@ -12,17 +12,19 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.architecture import Architecture
 from nas.data import Dataset, augment, normalise, shuffled
 from nas.errors import DataError, DeviceError, SpaceError, TrialFailed, choices
 from nas.metric import Metric
-from nas.models import build
+from nas.models import InceptionNetwork, build
+from nas.models.inception import ConvRelu
 from nas.optimiser import FlatParameters, ScheduleFreeAdamW
 from nas.reading import Reader, accuracy
-from nas.recipe import Recipe
+from nas.recipe import WHITEN_NEEDS, Recipe
+from nas.whitening import whiten
 
 __all__ = ["TRAINING_VERSION", "EpochResult", "Training", "accuracy", "hashed", "pick_device"]
 
@@ -108,7 +110,8 @@ class Training:
 
     Raises:
         DataError: the images do not fit the architecture, or are too few.
-        SpaceError: batches of one image for a network with batch norm.
+        SpaceError: batches of one image for a network with batch norm; a recipe that whitens the first convolution of
+            a stem without one in front.
         DeviceError: no such device.
         TrialFailed: not enough memory.
     """
@@ -137,6 +140,8 @@ class Training:
         with _memory(), _seeded(hashed(seed, "weights"), self.device):
             self._dataset = dataset.to(self.device)
             self._network = build(architecture).to(self.device)
+            if recipe.whiten:
+                whiten(_first_conv(self._network), self._dataset)
             self._reader = Reader(self._network, self._dataset, metric)
         norms = [module for module in self._network.modules() if isinstance(module, _BatchNorm)]
         for norm in norms:
@@ -307,6 +312,14 @@ def _check(architecture: Architecture, dataset: Dataset) -> None:
             f"{dataset.name!r} has {len(dataset.train)} training and {len(dataset.validation)} validation images: "
             "a training needs at least 2 and 1"
         )
+
+
+def _first_conv(network: InceptionNetwork) -> nn.Conv2d:
+    first = network.stem[0] if len(network.stem) else None
+    conv = first.conv if isinstance(first, ConvRelu) else None
+    if not isinstance(conv, nn.Conv2d):
+        raise SpaceError(f"{WHITEN_NEEDS}: put one there or leave whiten out")
+    return conv
 
 
 def _times(shape: tuple[int, ...]) -> str:

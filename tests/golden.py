@@ -21,8 +21,8 @@ FILE = Path(__file__).parent / "golden_curves.json"
 
 
 def cases() -> dict[str, tuple[Architecture, Dataset, Recipe]]:
-    """Between them: batch norm and none, every augmentation, dropout, auxiliary heads, local response norm."""
-    grey = dataset(train=300, validation=100)
+    """Between them: batch norm and none, every augmentation, dropout, heads, local response norm, a whitened stem."""
+    grey = dataset(train=300, validation=100, size=16)
     colour = replace(
         grey,
         train=_coloured(grey.train),
@@ -31,7 +31,8 @@ def cases() -> dict[str, tuple[Architecture, Dataset, Recipe]]:
         std=grey.std * 3,
     )
     moved = Augmentation(flip=True, crop=1, erase=0.3)
-    normed = replace(network(), input_shape=(3, 8, 8))
+    normed = replace(network(size=16), input_shape=(3, 16, 16))
+    still = Recipe(epochs=2, batch=50, learning_rate=0.01, whiten=True)
     headed = Architecture(
         (1, 16, 16),
         CLASSES,
@@ -47,11 +48,12 @@ def cases() -> dict[str, tuple[Architecture, Dataset, Recipe]]:
         "batch norm, augmentation": (
             normed,
             colour,
-            Recipe(epochs=3, batch=32, learning_rate=0.02, weight_decay=0.05, label_smoothing=0.1, augmentation=moved),
+            Recipe(epochs=3, batch=60, learning_rate=0.01, weight_decay=0.05, label_smoothing=0.1, augmentation=moved),
         ),
+        "whitened stem": (normed, colour, still),
         "heads, dropout, local response norm": (
             headed,
-            dataset(train=300, validation=100, size=16),
+            grey,
             Recipe(epochs=3, batch=32, learning_rate=0.005, weight_decay=0.02, clip_norm=1.0, warmup=0.3),
         ),
     }

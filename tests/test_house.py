@@ -20,7 +20,7 @@ ORDER = [
     ["pareto"],
     ["data"],
     ["models"],
-    ["optimiser", "reading", "training"],
+    ["whitening", "optimiser", "reading", "training"],
     ["costs"],
     ["evaluation"],
     ["database", "records", "study_folder", "outcome"],

@@ -93,6 +93,13 @@ def test_several_mistakes_are_counted() -> None:
         parse_space(text, "x")
 
 
+def test_whitening_needs_a_convolution_in_front() -> None:
+    text = edited("epochs = 3", "epochs = 3\nwhiten = true")
+    assert parse_space(text, "x").recipe.whiten
+    with pytest.raises(SpaceError, match="whiten = true needs a convolution as the stem's first layer"):
+        parse_space(text.replace('    { layer = "conv", channels = 8, kernel = 3 },\n', ""), "x")
+
+
 def test_a_key_with_line_breaks_stays_on_one_line() -> None:
     with pytest.raises(SpaceError) as error:
         parse_space('"a\\nb" = 1\n' + TINY, "x")
