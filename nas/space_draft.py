@@ -197,7 +197,7 @@ batch = {batch}
 learning_rate = 0.02
 weight_decay = {0.01 if fitted.side < 24 else 0.05}
 label_smoothing = 0.1
-whiten = {json.dumps(fitted.channels == 3)}  # the first convolution is set from the images' patches and stays: good for photographs
+whiten = {json.dumps(fitted.channels == 3)}  # the first convolution is set from the images and stays: for photographs
 
 # flip mirrors half the images left to right: right for most photographs. Turn it off where left and right differ:
 # letters, digits, signs, arrows, sides of a body.
