@@ -316,6 +316,7 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_search_says_nothing_where_nothing_is_said() -> None:
+    from nas.search.machine import usual_workers
     from nas.search.options import SearchOptions
 
     defaults = {f: SearchOptions.__dataclass_fields__[f].default for f in SearchOptions.__dataclass_fields__}
@@ -325,5 +326,9 @@ def test_search_says_nothing_where_nothing_is_said() -> None:
         patch.setattr(launch, "launch", lambda options: seen.append(options) or 0)
         patch.setattr(importlib.import_module("nas.cli.search"), "front", lambda study, **_: seen.append(study))
         assert main(["search"]) == 0
-    assert {f: getattr(seen[0], f) for f in defaults} == {**defaults, "command": "nas search"}
+    assert {f: getattr(seen[0], f) for f in defaults} == {
+        **defaults,
+        "command": "nas search",
+        "workers": usual_workers((1, 8, 8), "auto"),
+    }
     assert seen[1:] == ["digits"]  # whose front is printed last
