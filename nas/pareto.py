@@ -8,6 +8,7 @@ an accuracy has failed, and a front that ranks it anywhere is wrong.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,39 @@ def front(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
     # A duplicate does not beat the point it repeats; it stands or falls with it.
     first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(cost))))
     return [int(index) for index in order[(accuracy > best_before)[first]]]
+
+
+def ranks(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
+    """The front that each network is on: 0 for those that no other dominates, 1 for the front without these, and so on.
+
+    Equal points share a rank. Non-dominated sorting in O(n log n): in order of cost a network stands behind every front
+    whose last accuracy is at least its own, and these are the first ones. (Jensen 2003, "Reducing the run-time
+    complexity of multiobjective EAs", doi 10.1109/TEVC.2003.817234, for two objectives.)
+
+    Args:
+        costs: (n,), any finite numbers: unlike elsewhere in this module only their order counts.
+        accuracies: (n,), the same; the negative of a loss will do.
+
+    Raises:
+        ValueError: two lengths, or a number that is NaN or infinite.
+    """
+    cost, accuracy = _numbers(costs, accuracies)
+    for name, numbers in (("costs", cost), ("accuracies", accuracy)):
+        _refuse(f"{name} must be finite", numbers, np.isfinite(numbers))
+    order = np.lexsort((-accuracy, cost))
+    found = [0] * len(cost)
+    lasts: list[float] = []  # the last accuracy of each front, negated: rising
+    cost_before, behind_before, rank = math.nan, math.nan, 0
+    for index, at, behind in zip(order.tolist(), cost[order].tolist(), (-accuracy[order]).tolist(), strict=True):
+        if at != cost_before or behind != behind_before:
+            cost_before, behind_before = at, behind
+            rank = bisect_right(lasts, behind)
+            if rank == len(lasts):
+                lasts.append(behind)
+            else:
+                lasts[rank] = behind
+        found[index] = rank
+    return found
 
 
 def hypervolume(costs: ArrayLike, accuracies: ArrayLike, *, cost_range: tuple[float, float], classes: int) -> float:
@@ -139,14 +173,19 @@ def knee(costs: ArrayLike, accuracies: ArrayLike) -> int:
 
 
 def _checked(costs: ArrayLike, accuracies: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    cost, accuracy = _numbers(costs, accuracies)
+    _refuse("costs must be finite and positive", cost, np.isfinite(cost) & (cost > 0))
+    _refuse("accuracies must be in 0..1", accuracy, (accuracy >= 0) & (accuracy <= 1))
+    return cost, accuracy
+
+
+def _numbers(costs: ArrayLike, accuracies: ArrayLike) -> tuple[FloatArray, FloatArray]:
     cost = np.asarray(costs, dtype=np.float64)
     accuracy = np.asarray(accuracies, dtype=np.float64)
     if cost.ndim != 1 or cost.shape != accuracy.shape:
         raise ValueError(
             f"costs and accuracies must be two lists of one length, got shapes {cost.shape}, {accuracy.shape}"
         )
-    _refuse("costs must be finite and positive", cost, np.isfinite(cost) & (cost > 0))
-    _refuse("accuracies must be in 0..1", accuracy, (accuracy >= 0) & (accuracy <= 1))
     return cost, accuracy
 
 

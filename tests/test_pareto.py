@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nas.pareto import best, dominates, front, hypervolume, knee, under
+from nas.pareto import best, dominates, front, hypervolume, knee, ranks, under
 
 SEEDS = range(200)
 
@@ -40,6 +42,49 @@ def test_dominance_needs_one_strict_gain():
     assert not dominates((1, 0.4), (2, 0.5))
     with pytest.raises(ValueError, match="dominance needs numbers"):
         dominates((1, math.nan), (2, 0.5))
+
+
+def peeled(points):
+    """Front after front taken away: what `ranks` means, in O(n^3)."""
+    found, left, rank = [None] * len(points), set(range(len(points))), 0
+    while left:
+        layer = {i for i in left if not any(dominates(points[j], points[i]) for j in left)}
+        for i in layer:
+            found[i] = rank
+        left -= layer
+        rank += 1
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(-3, 6), st.sampled_from([-0.5, 0.0, 0.1, 0.2, 0.3, 0.7, 40.0])), max_size=30))
+def test_ranks_are_what_peeling_front_after_front_finds(points):
+    assert ranks([cost for cost, _ in points], [accuracy for _, accuracy in points]) == peeled(points)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ranks_do_not_depend_on_the_order(seed):
+    costs, accuracies = cloud(seed)
+    points = list(zip(costs, accuracies, strict=True))
+    expected = peeled(points)
+    assert ranks(costs, accuracies) == expected
+    assert sorted(i for i, rank in enumerate(expected) if rank == 0) == sorted(front(costs, accuracies))
+    order = np.random.default_rng(seed).permutation(len(points))
+    assert ranks(np.array(costs)[order], np.array(accuracies)[order]) == [expected[i] for i in order]
+
+
+def test_ranks_by_hand():
+    assert ranks([], []) == []
+    assert ranks([3, 1, 2, 1, 3], [0.5, 0.5, 0.4, 0.5, 0.6]) == [1, 0, 1, 0, 0]
+    assert ranks([4, 3, 2, 1], [0.1, 0.2, 0.3, 0.4]) == [3, 2, 1, 0]
+    assert ranks([0, -1], [-2.5, -2.5]) == [1, 0], "only order counts: a loss's negative, a cost of nothing"
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_ranks_refuse_what_has_no_place(wrong):
+    with pytest.raises(ValueError, match=r"costs must be finite, got .* at index 1"):
+        ranks([1, wrong], [0.5, 0.5])
+    with pytest.raises(ValueError, match=r"accuracies must be finite, got .* at index 1"):
+        ranks([1, 1], [0.5, wrong])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -165,3 +210,5 @@ def test_values_that_are_no_result_are_refused(size, cost, accuracy, rule):
 def test_two_lengths_are_refused():
     with pytest.raises(ValueError, match="two lists of one length"):
         front([1, 2], [0.5])
+    with pytest.raises(ValueError, match="two lists of one length"):
+        ranks([1, 2], [0.5])
