@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.pruners import BasePruner
@@ -17,11 +18,14 @@ class Verdict:
     Args:
         rung: the step that was judged; None where nothing was: no value yet, or between rungs.
         deficit: how far the trial is behind the best network no larger than it at this rung; 0 is on the front, or
-            nothing to compare with.
-        margin: the deficit up to which it may go on; None while there is too little evidence for one.
-        dominated_by: number of the trial that the deficit is measured against; None where the deficit is 0.
+            nothing to compare with, or a rule that does not measure it.
+        margin: the deficit up to which it may go on; None while there is too little evidence for one, and for a rule
+            that has none.
+        dominated_by: number of a trial that is no larger and better (or as good and smaller) at this rung: that which
+            the deficit is measured against. None where there is none, or nothing was judged.
         audited: the trial is one of those that are never pruned, so that the rule's error can be measured.
         prune: the answer.
+        why: the grounds as one line, of a rule that does not judge by the deficit; see `words`.
     """
 
     rung: int | None = None
@@ -30,6 +34,33 @@ class Verdict:
     dominated_by: int | None = None
     audited: bool = False
     prune: bool = False
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """The grounds as one line for a user; differences in points, as of accuracies. Empty where nothing was judged.
+
+        It is said whether the trial goes on or not; only of a pruned trial it is the reason of its end.
+        """
+        if self.why or self.rung is None:
+            return self.why
+        if self.deficit == 0:
+            return f"not behind any network that is no larger, at epoch {self.rung}"
+        behind = f"{100 * self.deficit:.1f} points behind trial {self.dominated_by}, which is no larger"
+        if self.margin is None:
+            return f"{behind}, at epoch {self.rung}"
+        side = "more than" if self.deficit > self.margin else "within"
+        return f"{behind}, at epoch {self.rung}, {side} the margin of {100 * self.margin:.1f}"
+
+    @property
+    def grounds(self) -> dict[str, int | float | None]:
+        """What is recorded with a trial, as JSON: ``rung``, ``deficit``, ``margin`` and ``dominated_by``."""
+        return {
+            "rung": self.rung,
+            "deficit": self.deficit,
+            "margin": self.margin,
+            "dominated_by": self.dominated_by,
+        }
 
     @property
     def spared(self) -> bool:
@@ -54,6 +85,18 @@ class FrontPruner(BasePruner):
             validation_images: how many images each reading is taken on, or as many as would make it as uncertain.
         """
         return cls()
+
+    pauses: bool = False
+    """Whether a trial that this rule stops may be resumed: see `resume`."""
+
+    def resume(self, study: Study, paused: Sequence[int], *, last: bool) -> int | None:
+        """The one of the paused trials that should go on now, best first; None where none should.
+
+        Args:
+            paused: numbers of trials that were stopped by this rule and set aside; running in the study.
+            last: no trial will be begun any more, so that the evidence is as good as it gets without resuming.
+        """
+        return None
 
     @abc.abstractmethod
     def explain(self, study: Study, trial: FrozenTrial) -> Verdict:
