@@ -13,7 +13,10 @@ from nas.architecture import Architecture
 from nas.data import Dataset
 from nas.metric import Metric
 from nas.recipe import Recipe
-from nas.training import EpochResult, Training, hashed
+from nas.seeds import training_seed
+from nas.training import EpochResult, Training
+
+__all__ = ["Evaluation", "evaluate", "training_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,3 @@ def evaluate(
         weights=weights,
         stopped=stopped,
     )
-
-
-def training_seed(study_seed: int, key: str, replicate: int = 0) -> int:
-    """The seed of a network's training, 0..2**63 - 1: the same in whatever order a study meets the network.
-
-    Args:
-        study_seed: of the study.
-        key: the architecture's.
-        replicate: 0 for the search; retraining with other seeds counts up.
-    """
-    return hashed(study_seed, key, replicate)

@@ -18,71 +18,29 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from nas.architecture import Architecture
+from nas.context import Context, canonical
 from nas.database import engine_options, explained, parse_url, prepare_sqlite, sealed, shown
 from nas.errors import ArchitectureError, StudyError
+from nas.migrations import VERSION, bring_up_to_date, check_layout
+from nas.tables import claim_table, evaluation_table, study_table, version_table, worker_table
 
-VERSION = 1
-"""Layout of the ``nas_*`` tables; a database with a higher number was written by a newer nas and is refused."""
+__all__ = [
+    "VERSION",
+    "Records",
+    "Row",
+    "State",
+    "StudyRecord",
+    "claim_table",
+    "evaluation_table",
+    "row_of",
+    "study_table",
+    "version_table",
+    "worker_table",
+]
 
-State = Literal["complete", "pruned", "failed"]
-
-_tables = sa.MetaData()
-version_table = sa.Table("nas_version", _tables, sa.Column("number", sa.Integer, primary_key=True))
-study_table = sa.Table(
-    "nas_study",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(200), nullable=False, unique=True),
-    sa.Column("identity", sa.Text, nullable=False),
-    sa.Column("settings", sa.Text, nullable=False),
-    sa.Column("exhausted", sa.Boolean, nullable=False, default=False),
-)
-evaluation_table = sa.Table(
-    "nas_evaluation",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
-    sa.Column("trial", sa.Integer, nullable=False),
-    sa.Column("key", sa.String(64), nullable=False),
-    sa.Column("architecture", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("killed", sa.Boolean, nullable=False),
-    sa.Column("reason", sa.Text),
-    sa.Column("val_accuracy", sa.Float),
-    sa.Column("curve", sa.Text, nullable=False),
-    sa.Column("stopped", sa.Text),
-    sa.Column("params", sa.BigInteger, nullable=False),
-    sa.Column("macs", sa.BigInteger, nullable=False),
-    sa.Column("cost", sa.BigInteger, nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("device", sa.String(100), nullable=False),
-    sa.Column("threads", sa.Integer, nullable=False),
-    sa.Column("worker", sa.String(200), nullable=False),
-    sa.Column("started_at", sa.Float, nullable=False),
-    sa.Column("finished_at", sa.Float, nullable=False),
-    sa.UniqueConstraint("study", "trial"),
-)
-claim_table = sa.Table(
-    "nas_claim",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
-    sa.Column("key", sa.String(64)),
-    sa.Column("trial", sa.Integer),
-    sa.Column("worker", sa.String(200), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.UniqueConstraint("study", "key"),
-)
-worker_table = sa.Table(
-    "nas_worker",
-    _tables,
-    sa.Column("id", sa.String(200), primary_key=True),
-    sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True),
-    sa.Column("host", sa.String(200), nullable=False),
-    sa.Column("lock", sa.Text, nullable=False),
-    sa.Column("beat_at", sa.Float, nullable=False),
-)
+State = Literal["complete", "pruned", "paused", "failed"]
+_OBJECTS = ("stopped", "coordinates", "versions")
+_MOMENTS = ("started_at", "finished_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +57,9 @@ class Row:
         seconds: wall-clock seconds of the evaluation.
         started_at, finished_at: UTC.
         stopped: for a pruned one its rung, deficit, margin and the trial that dominates it; else None.
+        coordinates: the numbers in 0..1 that were proposed, by their names in the space; None where they are not known.
+        versions: of nas, python, torch and so on, while it was trained.
+        source: ``STUDY trial N`` where the cache answered and nothing was trained; else None.
     """
 
     trial: int
@@ -120,6 +81,9 @@ class Row:
     finished_at: datetime
     killed: bool = False
     stopped: Mapping[str, Any] | None = None
+    coordinates: Mapping[str, float] | None = None
+    versions: Mapping[str, str] | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +102,21 @@ class Records:
 
     Args:
         url: SQLAlchemy URL, for instance ``sqlite:///study.db`` or ``postgresql+psycopg://host/name``.
+        read_only: never write to a SQLite file, not even to tidy it up when the last connection closes.
 
     Raises:
         StudyError: here and in every method, where the database is out of reach, damaged, read-only or full.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         self.url = parse_url(url)
+        self._contexts: dict[int, Context] = {}
         address = self.url
         if address.get_backend_name() == "sqlite" and address.database and sealed(Path(address.database)):
             # The write-ahead log wants to make files even for a reader; nobody can be writing here.
             address = address.set(database=f"file:{quote(address.database)}", query={"immutable": "1", "uri": "true"})
+        elif address.get_backend_name() == "sqlite" and address.database and read_only:
+            address = address.set(database=f"file:{quote(address.database)}", query={"mode": "ro", "uri": "true"})
         with explained(self.url):
             self.engine = sa.create_engine(address, **engine_options(self.url))
         if self.url.get_backend_name() == "sqlite":
@@ -175,27 +143,31 @@ class Records:
                 yield connection
 
     def create(self) -> None:
-        """Make the tables where they are missing, and check the layout's number where they are there."""
-        with explained(self.url):
-            _tables.create_all(self.engine)
+        """Make the tables where there are none, and bring older ones to this layout: whole, or not at all.
+
+        Raises:
+            StudyError: the layout is newer than this program's.
+        """
         with self.writing() as connection:
-            if connection.execute(sa.select(version_table.c.number)).first() is None:
-                connection.execute(version_table.insert().values(number=VERSION))
-        self.check_version()
+            bring_up_to_date(connection, shown(self.url))
 
     def check_version(self) -> None:
         """Refuse a database whose layout is newer than this program's."""
         with self.reading() as connection:
             number = connection.execute(sa.select(sa.func.max(version_table.c.number))).scalar()
-        if number is None or number > VERSION:
-            raise StudyError(f"{shown(self.url)} has records of layout {number}, this nas reads {VERSION}; update nas")
+        check_layout(number, shown(self.url))
 
     def add_study(self, name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyRecord:
         """Keep what a new study is; a study of this name that is there already is returned as it stands."""
         with self.writing() as connection:
             there = connection.execute(sa.select(study_table.c.id).where(study_table.c.name == name)).first()
             if there is None:
-                values = {"name": name, "identity": _dump(identity), "settings": _dump(settings), "exhausted": False}
+                values = {
+                    "name": name,
+                    "identity": canonical(identity),
+                    "settings": canonical(settings),
+                    "exhausted": False,
+                }
                 connection.execute(study_table.insert().values(**values))
         return self.study(name)
 
@@ -222,13 +194,19 @@ class Records:
     def rows(self, study: str) -> list[Row]:
         """All evaluations of a study in the order of their trials."""
         number = self.study(study).id
-        query = sa.select(evaluation_table).where(evaluation_table.c.study == number).order_by(evaluation_table.c.trial)
         with self.reading() as connection:
-            found = connection.execute(query).mappings().all()
+            query = sa.select(*_columns(connection)).where(evaluation_table.c.study == number)
+            found = connection.execute(query.order_by(evaluation_table.c.trial)).mappings().all()
         try:
-            return [_row(row) for row in found]
+            return [row_of(row) for row in found]
         except (ArchitectureError, ValueError) as error:
             raise StudyError(f"{shown(self.url)} is damaged ({error}); restore it from a copy") from error
+
+    def row(self, study: int, trial: int, connection: Connection) -> Row | None:
+        """The evaluation of one trial of the study with this number, in the caller's transaction."""
+        mine = sa.and_(evaluation_table.c.study == study, evaluation_table.c.trial == trial)
+        found = connection.execute(sa.select(evaluation_table).where(mine)).mappings().first()
+        return None if found is None else row_of(found)
 
     def complete(self, study: int) -> list[tuple[str, int, float]]:
         """(key, cost, validation accuracy) of the complete evaluations of the study with this number."""
@@ -243,46 +221,45 @@ class Records:
             with self.writing() as own:
                 self.add(study, row, own)
             return
-        connection.execute(evaluation_table.insert().values(study=study, **_values(row)))
+        if study not in self._contexts:
+            query = sa.select(study_table.c.identity).where(study_table.c.id == study)
+            self._contexts[study] = Context.of(json.loads(connection.execute(query).scalar() or "{}"))
+        context = self._contexts[study].columns
+        connection.execute(evaluation_table.insert().values(study=study, **context, **_values(row)))
+
+
+def _columns(connection: Connection) -> list[sa.Column[Any]]:
+    """The columns of an evaluation that this database has: a reader does not bring older tables up to date."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(evaluation_table.name)}
+    return [column for column in evaluation_table.c if column.name in there]
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {
-        "trial": row.trial,
-        "key": row.key,
-        "architecture": _dump(row.architecture.to_json()),
-        "state": row.state,
-        "killed": row.killed,
-        "reason": row.reason,
-        "val_accuracy": row.val_accuracy,
-        "curve": _dump([list(point) for point in row.curve]),
-        "stopped": None if row.stopped is None else _dump(row.stopped),
-        "params": row.params,
-        "macs": row.macs,
-        "cost": row.cost,
-        "seconds": row.seconds,
-        "seed": row.seed,
-        "device": row.device,
-        "threads": row.threads,
-        "worker": row.worker,
-        "started_at": row.started_at.timestamp(),
-        "finished_at": row.finished_at.timestamp(),
-    }
+    values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
+    values["architecture"] = canonical(row.architecture.to_json())
+    values["curve"] = canonical([list(point) for point in row.curve])
+    for name in _OBJECTS:
+        values[name] = None if values[name] is None else canonical(dict(values[name]))
+    for name in _MOMENTS:
+        values[name] = values[name].timestamp()
+    return values
 
 
-def _row(found: sa.RowMapping) -> Row:
-    given = {name: found[name] for name in Row.__dataclass_fields__}
+def row_of(found: Mapping[str, Any]) -> Row:
+    """The evaluation in a line of the table; columns that an older layout lacks are None.
+
+    Raises:
+        ArchitectureError, ValueError: it is damaged.
+    """
+    given: dict[str, Any] = {name: found.get(name) for name in Row.__dataclass_fields__}
     given["architecture"] = Architecture.from_json(found["architecture"])
     given["curve"] = _curve(json.loads(found["curve"]))
-    given["stopped"] = None if found["stopped"] is None else json.loads(found["stopped"])
-    for moment in ("started_at", "finished_at"):
-        given[moment] = datetime.fromtimestamp(found[moment], UTC)
+    for name in _OBJECTS:
+        given[name] = None if given[name] is None else json.loads(given[name])
+    for name in _MOMENTS:
+        given[name] = datetime.fromtimestamp(found[name], UTC)
     return Row(**given)
 
 
 def _curve(points: Sequence[Sequence[float]]) -> tuple[tuple[int, float, float], ...]:
     return tuple((int(epoch), float(accuracy), float(loss)) for epoch, accuracy, loss in points)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -13,6 +13,7 @@ PACKAGE = Path(nas.__file__).parent
 ORDER = [
     ["errors"],
     ["metric"],
+    ["seeds"],
     ["counting"],
     ["architecture"],
     ["recipe"],
@@ -23,7 +24,7 @@ ORDER = [
     ["whitening", "optimiser", "reading", "training"],
     ["costs"],
     ["evaluation"],
-    ["database", "records", "study_folder", "outcome"],
+    ["context", "database", "tables", "migrations", "records", "study_folder", "outcome", "cache", "record_file"],
     ["search"],
     ["report", "export", "dashboard"],
     ["cli"],

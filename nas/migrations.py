@@ -1,0 +1,82 @@
+"""The layouts of the ``nas_*`` tables, by number, and how one becomes the next.
+
+`tables` says how a new database is made; an older one takes the steps here, so that a new layout is an entry of
+`STEPS` and the same in `tables`. A step keeps its own names and types: it must not change when the tables do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from nas.context import Context, canonical
+from nas.errors import StudyError
+from nas.tables import tables, version_table
+
+
+def _hashes_and_sources(connection: Connection) -> None:
+    """Layout 2: what a row was trained on as hashes, with which versions, proposed by which numbers, and from where."""
+    for name in ("space", "dataset", "split", "recipe"):
+        connection.exec_driver_sql(f"ALTER TABLE nas_evaluation ADD COLUMN {name} VARCHAR(64)")
+    for name in ("versions", "coordinates", "source"):
+        connection.exec_driver_sql(f"ALTER TABLE nas_evaluation ADD COLUMN {name} TEXT")
+    connection.exec_driver_sql("CREATE INDEX ix_nas_evaluation_key_recipe ON nas_evaluation (key, recipe)")
+    studies = sa.text("SELECT id, identity, settings FROM nas_study")
+    for number, identity, settings in connection.execute(studies).all():
+        versions = json.loads(settings).get("versions")
+        values: dict[str, Any] = dict(Context.of(json.loads(identity)).columns)
+        values["versions"] = None if versions is None else canonical(versions)
+        connection.execute(
+            sa.text(
+                "UPDATE nas_evaluation SET space = :space, dataset = :dataset, split = :split, recipe = :recipe, "
+                "versions = :versions WHERE study = :study"
+            ),
+            {**values, "study": number},
+        )
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: _hashes_and_sources}
+"""By the number of the layout that it leads to, from the one before it."""
+
+VERSION = max(STEPS)
+"""Layout of the ``nas_*`` tables; a database with a higher number was written by a newer nas and is refused."""
+
+
+def bring_up_to_date(connection: Connection, name: str) -> None:
+    """Make the tables where there are none, or take the steps from the layout that is there to `VERSION`.
+
+    Args:
+        connection: in a transaction that holds the write lock; nothing is kept unless it is committed.
+        name: the database's, for a person.
+
+    Raises:
+        StudyError: the layout is newer than `VERSION`.
+    """
+    number = None
+    if sa.inspect(connection).has_table(version_table.name):
+        if connection.dialect.name == "postgresql":  # SQLite's write lock is held already
+            connection.exec_driver_sql("LOCK TABLE nas_version IN ACCESS EXCLUSIVE MODE")
+        number = connection.execute(sa.select(sa.func.max(version_table.c.number))).scalar()
+    if number is None:
+        tables.create_all(connection)
+        connection.execute(version_table.insert().values(number=VERSION))
+        return
+    check_layout(number, name)
+    for step in range(number + 1, VERSION + 1):
+        STEPS[step](connection)
+    if number < VERSION:
+        connection.execute(version_table.update().values(number=VERSION))
+
+
+def check_layout(number: int | None, name: str) -> None:
+    """Refuse a layout that is not known.
+
+    Raises:
+        StudyError: it is newer than `VERSION`, or there is none.
+    """
+    if number is None or number > VERSION:
+        raise StudyError(f"{name} has records of layout {number}, this nas reads {VERSION}; update nas")
