@@ -75,6 +75,10 @@ def search(
             rich_help_panel=PLACE,
         ),
     ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Train also what another study has trained already.", rich_help_panel=TRAINING),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say how long it should take and how much memory, and stop; nothing is made."),
@@ -121,6 +125,7 @@ def search(
         train_limit=train_limit,
         skip_broken=skip_broken,
         memory_share=memory_share,
+        no_cache=no_cache,
         dry_run=dry_run,
         command=shlex.join(["nas", *context.obj]),
     )

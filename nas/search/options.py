@@ -36,6 +36,7 @@ class SearchOptions:
         skip_broken: leave out image files that cannot be read, and count them.
         memory_share: of this machine's memory, 0..1, for decoded images; a folder that needs more is streamed. None is
             `streaming.MEMORY_SHARE`.
+        no_cache: train also what another study has trained already.
         dry_run: say how long it should take, and stop.
         command: the shell command, without passwords, for the record.
     """
@@ -65,6 +66,7 @@ class SearchOptions:
     train_limit: int | None = None
     skip_broken: bool = False
     memory_share: float | None = None
+    no_cache: bool = False
     dry_run: bool = False
     command: str = ""
 
