@@ -47,6 +47,12 @@ class Shapes:
         free = [name for name, given in self._quantities.items() if not given.fixed]
         return tuple(f"m{number}.{name}" for number in range(1, self._modules + 1) for name in free)
 
+    @cached_property
+    def levels(self) -> tuple[int | None, ...]:
+        """How many values each of `coordinates` has; None where it is continuous."""
+        free = [given.levels for given in self._quantities.values() if not given.fixed]
+        return tuple(free) * self._modules
+
     def candidates(self, shape: Floats) -> Candidates:
         """The distinct ones of 256 log-spaced multiples of a shape, smallest first.
 

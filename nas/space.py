@@ -113,6 +113,11 @@ class Space:
         return ("size", *self.shapes.coordinates)
 
     @cached_property
+    def levels(self) -> tuple[int | None, ...]:
+        """How many evenly spread values each of `coordinates` has, the k-th taken for [k/n, (k+1)/n); None is any."""
+        return (self._amount.levels if self._amount else None, *self.shapes.levels)
+
+    @cached_property
     def budget(self) -> Budget:
         """The bounds in force: the user's, and where he gives none, the file's.
 
