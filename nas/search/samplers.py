@@ -16,8 +16,9 @@ from nas.errors import NasError
 DRAWS = 200
 """So many proposals in a row that were all seen before, and the space counts as exhausted."""
 
-# A model that has settled on one network proposes it for ever; from here on every other draw is uniform.
-SETTLED = 100
+# A model that has settled on one network proposes it for ever, and each of its draws takes milliseconds. After so many
+# the search goes on around its last proposal, with more and more coordinates drawn anew.
+SETTLED = 4
 
 
 class SpaceExhausted(NasError):  # noqa: N818  (an end of the search, not a fault of the program)
@@ -87,10 +88,17 @@ class DistinctSampler(BaseSampler):
         """
         if not search_space:
             return {}
+        names = list(search_space)
+        base: dict[str, float] = {}
         for draw in range(DRAWS):
-            uniform = draw >= SETTLED and draw % 2 == 0
-            proposed = {} if uniform else self._base.sample_relative(study, trial, search_space)
-            params = {name: proposed[name] if name in proposed else self._uniform(name) for name in search_space}
+            if draw < SETTLED:
+                proposed = self._base.sample_relative(study, trial, search_space)
+                base = {name: proposed[name] if name in proposed else self._uniform(name) for name in names}
+                params = base
+            else:
+                fresh = 1 + (draw - SETTLED) * len(names) // (DRAWS - SETTLED)
+                anew = self._rng.choice(len(names), fresh, replace=False)
+                params = base | {names[i]: self._uniform(names[i]) for i in anew}
             if self._claim(trial.number, params):
                 return params
         raise SpaceExhausted(
