@@ -1,198 +1,19 @@
-"""The contract of every pruner, the conformal rule against a brute-force oracle, and its coverage."""
+"""The conformal rule by hand, against a brute-force oracle, and its coverage."""
 
 import itertools
 import math
-import subprocess
-import sys
 
 import numpy as np
-import optuna
 import pytest
-from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from scipy.stats import beta
 
-from nas.search.pruners import PRUNERS, ConformalPruner, NonePruner, Verdict
+from nas.search.pruners import ConformalPruner, Verdict
 from nas.search.pruners.conformal import decide, is_audited
 from nas.search.pruners.rungs import Curves
-
-STEPS = (1, 3, 9)
-LAST = 15
-
-
-def record(cost, curve, state=TrialState.RUNNING, final=None, **attrs):
-    """A trial as data: `curve` is step -> value; a complete one has a final value."""
-    user_attrs = {"cost": cost, **attrs} if cost is not None else attrs
-    complete = state == TrialState.COMPLETE
-    return {
-        "curve": curve,
-        "state": state,
-        "values": [final, float(cost or 1)] if complete else None,
-        "attrs": user_attrs,
-    }
-
-
-def study_of(records, directions=("maximize", "minimize"), storage=None):
-    study = optuna.create_study(directions=directions, storage=storage, study_name="study")
-    for one in records:
-        study.add_trial(
-            optuna.create_trial(
-                state=one["state"],
-                values=one["values"],
-                params=one.get("params", {}),
-                distributions={name: FloatDistribution(0, 1) for name in one.get("params", {})},
-                user_attrs=one["attrs"],
-                intermediate_values=one["curve"],
-                constraints=one.get("constraints"),
-            )
-        )
-    return study
-
-
-def random_records(seed, size=60):
-    """Curves rounded until ties are common, in every state, with a last trial that asks at some rung."""
-    rng = np.random.default_rng(seed)
-    records = []
-    for number in range(size):
-        cost = int(rng.integers(1, 20))
-        final = 0.5 + 0.02 * cost - rng.exponential(0.03)
-        curve = {s: round(final - rng.uniform(0.1, 0.3) / s**0.5, 2) for s in (*STEPS, LAST)}
-        states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL]
-        state = states[rng.choice(4, p=[0.6, 0.2, 0.1, 0.1])]
-        if number == size - 1:
-            state = TrialState.RUNNING
-        if state != TrialState.COMPLETE:
-            reached = int(rng.integers(1, 4))
-            curve = {s: curve[s] for s in STEPS[:reached]}
-        records.append(record(cost, curve, state, round(final, 2), key=f"network {number}"))
-    return records
-
-
-def verdict_of(pruner, study, number=-1):
-    return pruner.explain(study, study.trials[number])
-
-
-# ---- the contract, over every pruner
-
-
-@pytest.fixture(params=PRUNERS.values(), ids=PRUNERS.keys())
-def pruner(request):
-    return request.param()
-
-
-SEEDS = range(60)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_network_on_the_front_of_its_rung_is_never_pruned(pruner, seed):
-    records = random_records(seed)
-    study = study_of(records)
-    asking = records[-1]
-    step = max(asking["curve"])
-    smaller = [
-        one["curve"][step]
-        for one in records[:-1]
-        if one["state"] != TrialState.FAIL and one["attrs"]["cost"] <= asking["attrs"]["cost"] and step in one["curve"]
-    ]
-    if all(value <= asking["curve"][step] for value in smaller):
-        assert not pruner.prune(study, study.trials[-1])
-    # The same trial lifted to the best of the smaller ones: a tie is on the front.
-    tied = {**asking, "curve": {**asking["curve"], step: max(smaller, default=0.0)}}
-    study = study_of([*records[:-1], tied])
-    assert not pruner.prune(study, study.trials[-1])
-
-
-def test_a_restart_from_the_storage_changes_no_decision(pruner, tmp_path):
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    records = random_records(0)
-    study = study_of(records, storage=storage)
-    before = [verdict_of(pruner, study, trial.number) for trial in study.trials]
-    study = optuna.load_study(study_name="study", storage=storage)
-    assert [verdict_of(type(pruner)(), study, trial.number) for trial in study.trials] == before
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_order_of_the_trials_changes_no_decision(pruner, seed):
-    records = random_records(seed)
-    by_key = []
-    for order in (range(len(records)), np.random.default_rng(seed).permutation(len(records))):
-        study = study_of([records[i] for i in order])
-        verdicts = {}
-        for trial in study.trials:
-            verdict = verdict_of(pruner, study, trial.number)
-            named = None if verdict.dominated_by is None else study.trials[verdict.dominated_by].user_attrs["key"]
-            verdicts[trial.user_attrs["key"]] = (verdict.prune, verdict.deficit, verdict.margin, verdict.audited, named)
-        by_key.append(verdicts)
-    assert by_key[0] == by_key[1]
-
-
-def test_nothing_is_pruned_before_a_value_or_between_rungs(pruner):
-    records = random_records(0)
-    for curve in ({}, {2: 0.0}, {1: 0.0, 2: 0.0}, {LAST: 0.0}, {LAST + 12: 0.0}):
-        study = study_of([*records[:-1], record(19, curve)])
-        assert not pruner.prune(study, study.trials[-1])
-
-
-def test_a_first_trial_goes_on(pruner):
-    study = study_of([record(5, {1: 0.1})])
-    assert not pruner.prune(study, study.trials[0])
-
-
-def test_asking_writes_nothing(pruner):
-    study = study_of(random_records(0))
-    before = study.get_trials()
-    pruner.prune(study, study.trials[-1])
-    assert study.get_trials() == before
-
-
-@pytest.mark.parametrize("kind", PRUNERS.values(), ids=PRUNERS.keys())
-def test_a_search_can_set_it_up(kind):
-    study = study_of(random_records(0))
-    assert kind.for_search(seed=3, last_step=LAST, validation_images=100).prune(study, study.trials[-1]) in (
-        True,
-        False,
-    )
-
-
-@pytest.mark.parametrize("kind", PRUNERS.values(), ids=PRUNERS.keys())
-def test_importing_it_does_not_import_torch(kind):
-    code = f"import sys, {kind.__module__}; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
+from tests.pruner_studies import LAST, SEEDS, STEPS, random_records, record, study_of, verdict_of
 
 # ---- what the conformal rule refuses
-
-
-@pytest.mark.parametrize(
-    ("directions", "message"),
-    [
-        (
-            ["maximize"],
-            'needs two objectives, this study has 1: create it with directions=\\["maximize", "minimize"\\]',
-        ),
-        (["maximize", "minimize", "minimize"], "needs two objectives, this study has 3"),
-        (["maximize", "maximize"], "objective 1 to be a minimised cost, here it is maximised"),
-    ],
-)
-def test_a_study_of_another_kind_is_refused(directions, message):
-    study = study_of([record(5, {1: 0.1})], directions=directions)
-    with pytest.raises(ValueError, match=message):
-        ConformalPruner().prune(study, study.trials[0])
-
-
-@pytest.mark.parametrize("curve", [{}, {1: 0.5}, {2: 0.5}])
-@pytest.mark.parametrize("cost", [None, -1, math.nan, math.inf, "5", True])
-def test_a_trial_without_a_usable_cost_is_refused_at_every_step(cost, curve):
-    study = study_of([{**record(1, curve), "attrs": {} if cost is None else {"cost": cost}}])
-    with pytest.raises(ValueError, match=r"has no cost to compare by: call trial\.set_user_attr|a finite number >= 0"):
-        ConformalPruner().prune(study, study.trials[0])
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_is_refused(value):
-    study = study_of([*random_records(0)[:-1], record(5, {1: value})])
-    with pytest.raises(ValueError, match=f"reported {value} at step 1: a training that is not finite has failed"):
-        ConformalPruner().prune(study, study.trials[-1])
 
 
 @pytest.mark.parametrize(
@@ -534,7 +355,3 @@ def test_of_the_networks_that_end_near_the_front_about_alpha_are_pruned():
     assert beta.ppf(0.005, lost, near - lost + 1) <= 0.1
     assert lost / near > 0.02, "a rule that never prunes would pass the line above"
     assert stopped / hopeless > 0.4
-
-
-def test_none_never_prunes_and_never_looks():
-    assert NonePruner().explain(None, None) == Verdict()

@@ -42,6 +42,13 @@ class Curves:
     row: int
 
 
+def is_rung(step: int) -> bool:
+    """Whether trials are compared at a step where nothing else is asked for: at 1, 3, 9, 27, ..."""
+    while step > 1 and step % 3 == 0:
+        step //= 3
+    return step == 1
+
+
 def check(study: Study) -> None:
     """Refuse a study that is not (something seen in training, a minimised cost).
 
