@@ -36,7 +36,12 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study. Default: the space's name.")] = None,
     sampler: Annotated[str, typer.Option(help="[b]tpe[/], [b]nsga2[/] or [b]random[/].")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="[b]conformal[/] or [b]none[/].")] = "conformal",
+    pruner: Annotated[
+        str,
+        typer.Option(
+            help="[b]conformal[/] or [b]none[/]; to be compared with: [b]rank-median[/], [b]moasha[/], [b]asha[/]."
+        ),
+    ] = "conformal",
     rule: Annotated[
         str | None, typer.Option(help="How shares grow with depth: [b]growing[/], [b]growing-each[/], [b]off[/].")
     ] = None,
