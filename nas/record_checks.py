@@ -1,0 +1,118 @@
+"""What must be true of a study's evaluations, so that a file of them may become a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from nas.architecture import RULES
+from nas.errors import ArchitectureError, StudyError, choices
+from nas.metric import METRICS, metric_of
+from nas.records import Row
+from nas.seeds import training_seed
+
+
+def check(name: str, identity: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[tuple[int, Row]]) -> None:
+    """Hold a study's evaluations to all that must be true of them.
+
+    Args:
+        name: of the file, for a person.
+        identity, settings: the study's.
+        rows: (study seed, evaluation).
+
+    Raises:
+        StudyError: one line with the file, the row, counted from 1, and what is wrong.
+    """
+    with at(f"{name}, header"):
+        _check_header(identity, settings)
+    cost, epochs, classes = settings["cost"], settings["epochs"], len(settings["classes"])
+    trials: set[tuple[int, int]] = set()
+    ended: set[tuple[int, str]] = set()
+    for number, (seed, row) in enumerate(rows, start=1):
+        with at(f"{name}, row {number}"):
+            _check_row(seed, row, cost, epochs, classes)
+            if (seed, row.trial) in trials:
+                raise ValueError(f"trial {row.trial} of study seed {seed} is there twice")
+            trials.add((seed, row.trial))
+            if row.state != "failed":  # one that was killed may have been tried again
+                if (seed, row.key) in ended:
+                    raise ValueError(f"network {row.key} of study seed {seed} ended twice")
+                ended.add((seed, row.key))
+
+
+def _check_header(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """What the front, the report and a resume read without asking."""
+    space, low_high, classes = identity.get("space"), settings.get("cost_range"), settings.get("classes")
+    for what, good in (
+        ("identity.space", isinstance(space, Mapping) and space.get("cost") == settings.get("cost")),
+        ("identity.data", isinstance(identity.get("data"), Mapping)),
+        ("identity.seed", _whole(identity.get("seed"), 0)),
+        ("settings.cost", settings.get("cost") in ("params", "macs")),
+        ("settings.rule", settings.get("rule") in RULES),
+        ("settings.epochs", _whole(settings.get("epochs"), 1)),
+        ("settings.metric", metric_of(settings) in METRICS),
+        ("settings.classes", _all(classes, 2, lambda name: isinstance(name, str))),
+        ("settings.cost_range", _all(low_high, 2, lambda cost: _whole(cost, 1)) and low_high == sorted(low_high or ())),
+    ):
+        if not good:
+            raise ValueError(f"{what} is missing or out of range")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _all(values: Any, least: int, good: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and len(values) >= least and all(map(good, values))
+
+
+def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) -> None:
+    """All that must hold within a row; ValueError says what does not."""
+    network = row.architecture
+    true_cost = network.params if cost == "params" else network.macs
+    for what, given, true in (
+        ("key", row.key, network.key),
+        ("params", row.params, network.params),
+        ("macs", row.macs, network.macs),
+        ("cost", row.cost, true_cost),
+        ("number of classes", network.classes, classes),
+        ("seed", row.seed, training_seed(study_seed, row.key)),
+        ("val_accuracy", row.val_accuracy, row.curve[-1][1] if row.curve else None),
+    ):
+        if given != true:
+            raise ValueError(f"{what} is {given}, it should be {true}")
+    before = 0
+    for epoch, accuracy, loss in row.curve:
+        if not before < epoch <= epochs:
+            raise ValueError(f"the curve's epochs must rise from 1 to {epochs} at most, {epoch} follows {before}")
+        if not 0 <= accuracy <= 1:
+            raise ValueError(f"accuracy {accuracy} at epoch {epoch} is not in 0..1")
+        if not math.isfinite(loss):
+            raise ValueError(f"training loss {loss} at epoch {epoch} is not finite")
+        before = epoch
+    if row.state not in ("complete", "pruned", "failed"):
+        raise ValueError(choices("state", row.state, ("complete", "pruned", "failed")))
+    if (row.state == "complete") != (row.reason is None):
+        raise ValueError(f"a {row.state} one has {'no reason' if row.reason is None else 'a reason'}")
+    if row.killed and row.state != "failed":
+        raise ValueError(f"a killed one is failed, not {row.state}")
+    if row.state == "complete" and before != epochs:
+        raise ValueError(f"a complete one ends at epoch {epochs}, not {before}")
+    if row.state == "pruned" and not row.curve:
+        raise ValueError("a pruned one has a curve")
+    if not (math.isfinite(row.seconds) and row.seconds >= 0):
+        raise ValueError(f"{row.seconds} seconds")
+    for name, value in (row.coordinates or {}).items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"coordinate {name} is {value}, not in 0..1")
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Say where it is wrong."""
+    try:
+        yield
+    except (ValueError, ArchitectureError) as error:
+        raise StudyError(f"{place}: {error}") from error
