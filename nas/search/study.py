@@ -77,12 +77,18 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
         _compare(name, record.identity, identity)
         with optuna_explained(url):
             if name not in optuna.get_all_study_names(storage):
-                study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
-                with warnings.catch_warnings():  # the names are a convenience; if they go, the axes lose their labels
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([_metric_name(identity), str(identity["space"]["cost"])])
+                make_optuna_study(storage, name, identity)
             study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
+
+
+def make_optuna_study(storage: BaseStorage, name: str, identity: Mapping[str, Any]) -> optuna.Study:
+    """Optuna's side of a new study."""
+    study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS)
+    with warnings.catch_warnings():  # the names are a convenience; if they go, the axes lose their labels
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([_metric_name(identity), str(identity["space"]["cost"])])
+    return study
 
 
 def open_study(url: str, name: str) -> OpenStudy:
@@ -185,6 +191,11 @@ def _one_at_a_time(records: Records) -> Iterator[None]:
 
 
 def _storage(url: str) -> BaseStorage:
+    return optuna.storages.get_storage(rdb_storage(url))
+
+
+def rdb_storage(url: str) -> RDBStorage:
+    """Optuna's tables of a database, made where missing, without the cache that Optuna wraps around them."""
     parsed = parse_url(url)
     with optuna_explained(url):
         try:
@@ -196,7 +207,7 @@ def _storage(url: str) -> BaseStorage:
             with storage.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             prepare_sqlite(storage.engine)
-    return optuna.storages.get_storage(storage)
+    return storage
 
 
 def _metric_name(identity: Mapping[str, Any]) -> str:

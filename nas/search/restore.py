@@ -1,0 +1,147 @@
+"""A study from a file of records: both sides of its database, as a search would have left them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from optuna.distributions import FloatDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.errors import StudyError
+from nas.record_file import RecordFile
+from nas.records import Records, Row, claim_table
+from nas.search.reporting import MARK
+from nas.search.study import make_optuna_study, rdb_storage
+from nas.study_folder import StudyFolder
+
+GAPS = 100_000
+"""So many trials without a record are filled in at most; a file with more has a wrong number in it."""
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def restore(file: RecordFile, folder: StudyFolder) -> None:
+    """Make a study of a file's rows, aside, and give it its name when it is whole.
+
+    Its front, report and further search are those of the study that was exported; weights are not in a file. A network
+    that failed by itself counts as one that would fail again, whatever the reason was.
+
+    Args:
+        file: of one study seed, as `record_file.read` checked it.
+        folder: the new study's; nothing may be there.
+
+    Raises:
+        StudyError: there is a study of this name, or rows of several study seeds.
+        OSError: the folder cannot be written.
+    """
+    if len(file.study_seeds) > 1 or file.study_seeds[0] != file.identity["seed"]:
+        raise StudyError(f"study {file.name!r} has study seeds {', '.join(map(str, file.study_seeds))}: choose one")
+    last = max((row.trial for _, row in file.rows), default=-1)
+    if last + 1 - len(file.rows) > GAPS:
+        raise StudyError(f"trial {last} of {len(file.rows)} rows: the file's trial numbers leave more than {GAPS} out")
+    _refuse_existing(folder)
+    with _aside(folder) as aside:
+        made = StudyFolder(aside, folder.name)
+        made.path.mkdir()
+        _write_records(file, made)
+        _write_optuna(file, made)
+        _refuse_existing(folder)
+        made.path.rename(folder.path)
+
+
+def _refuse_existing(folder: StudyFolder) -> None:
+    if os.path.lexists(folder.path):
+        raise StudyError(f"{str(folder.path)!r} is there already and is left alone: choose another --study")
+
+
+@contextmanager
+def _aside(folder: StudyFolder) -> Iterator[Path]:
+    """A folder beside the study's, of one import at a time, gone at the end; what a killed one left is removed."""
+    path = folder.studies_dir / f".import-{folder.name}"
+    path.mkdir(parents=True, exist_ok=True)
+    held = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError(f"study {folder.name!r} is being imported by another command: wait for that") from error
+        try:
+            for left in path.iterdir():
+                shutil.rmtree(left)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def _write_records(file: RecordFile, folder: StudyFolder) -> None:
+    with closing(Records(folder.url)) as records:
+        records.create()
+        study = records.add_study(folder.name, file.identity, file.settings)
+        claimed = {row.key for _, row in file.rows if row.state != "failed"}
+        with records.writing() as connection:
+            for _, row in file.rows:
+                records.add(study.id, row, connection)
+                if row.state == "failed" and (row.killed or row.key in claimed):
+                    continue  # it may be tried again, or was
+                claimed.add(row.key)
+                claim = {"study": study.id, "key": row.key, "trial": row.trial, "worker": row.worker}
+                state = "failed" if row.state == "failed" else "done"
+                connection.execute(claim_table.insert().values(**claim, state=state))
+
+
+def _write_optuna(file: RecordFile, folder: StudyFolder) -> None:
+    storage = rdb_storage(folder.url)
+    try:
+        study: Study = make_optuna_study(storage, folder.name, file.identity)
+        rows = {row.trial: row for _, row in file.rows}
+        # A trial that ended before it had a network has no record; without it the numbers would shift.
+        study.add_trials(
+            [_trial(rows[number]) if number in rows else _gap() for number in range(max(rows, default=-1) + 1)]
+        )
+    finally:
+        storage.engine.dispose()
+
+
+def _gap() -> FrozenTrial:
+    return create_trial(state=TrialState.FAIL, user_attrs={"reason": "it ended without a record"})
+
+
+def _trial(row: Row) -> FrozenTrial:
+    """A trial with the attributes that a worker gives it."""
+    attributes = {
+        "cost": float(row.cost),
+        "params": row.params,
+        "macs": row.macs,
+        "key": row.key,
+        "seed": row.seed,
+        "device": row.device,
+        "threads": row.threads,
+        "worker": row.worker,
+        "architecture": json.dumps(row.architecture.to_json()),
+        "seconds": row.seconds,
+    }
+    if row.reason is not None:
+        attributes["reason"] = row.reason
+    coordinates = dict(row.coordinates or {})
+    trial = create_trial(
+        state=_STATES[row.state],
+        values=[float(row.val_accuracy or 0.0), float(row.cost)] if row.state == "complete" else None,
+        params=coordinates,
+        distributions={name: FloatDistribution(0, 1) for name in coordinates},
+        user_attrs=attributes,
+        intermediate_values={epoch: accuracy for epoch, accuracy, _ in row.curve},
+        constraints={MARK: 1.0} if row.state == "pruned" else None,
+    )
+    # Optuna keeps local times without a zone.
+    trial.datetime_start = row.started_at.astimezone().replace(tzinfo=None)
+    trial.datetime_complete = row.finished_at.astimezone().replace(tzinfo=None)
+    return trial
