@@ -18,7 +18,6 @@ from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.front import front
 from nas.cli.records import app as records
-from nas.cli.replay import replay
 from nas.cli.report import report
 from nas.cli.search import search
 from nas.cli.show import show
@@ -44,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, report, export, dashboard, replay):
+for command in (search, front, show, report, export, dashboard):
     app.command()(command)
 app.add_typer(spaces, name="spaces")
 app.add_typer(records, name="records")
