@@ -87,3 +87,7 @@ class StudyFolder:
     def weights(self, key: str) -> Path:
         """Averaged weights of the network with this key; there while it is on the front."""
         return self.path / "weights" / f"{key}.safetensors"
+
+    def paused(self, key: str) -> Path:
+        """Checkpoint of the training of the network with this key; there while its trial is paused."""
+        return self.path / "paused" / f"{key}.pt"

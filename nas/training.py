@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nas.architecture import Architecture
+from nas.curve import EpochResult
 from nas.data import Dataset, augment, normalise, shuffled
 from nas.errors import DataError, DeviceError, SpaceError, TrialFailed, choices
 from nas.metric import Metric
@@ -24,6 +23,7 @@ from nas.models.inception import ConvRelu
 from nas.optimiser import FlatParameters, ScheduleFreeAdamW
 from nas.reading import Reader, accuracy
 from nas.recipe import WHITEN_NEEDS, Recipe
+from nas.seeds import hashed
 from nas.whitening import whiten
 
 __all__ = ["TRAINING_VERSION", "EpochResult", "Training", "accuracy", "hashed", "pick_device"]
@@ -39,25 +39,6 @@ another. 0 was unfrozen.
 
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss in the sum (Szegedy et al. 2014, section 5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochResult:
-    """One reading.
-
-    Args:
-        epoch: counted from 1.
-        val_accuracy: the study's metric (accuracy, or balanced accuracy) of the averaged weights on all validation
-            images, 0..1.
-        train_loss: mean over the epoch's images of the loss that is minimised: with label smoothing, auxiliary heads
-            and augmentation, at the weights that train. Finite.
-        seconds: wall clock of the epoch, its reading included.
-    """
-
-    epoch: int
-    val_accuracy: float
-    train_loss: float
-    seconds: float
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -76,12 +57,6 @@ def pick_device(name: str | None = None) -> torch.device:
         seen = f"torch sees {there} CUDA device{'s' * (there != 1)}"
         raise DeviceError(f"device {name!r} is not there: {seen}; take --device cpu or auto")
     return torch.device(str(name))
-
-
-def hashed(*parts: object) -> int:
-    """A seed in 0..2**63 - 1 from the parts' text: the same everywhere, unrelated for parts that differ."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class Training:

@@ -59,11 +59,11 @@ def records(tmp_path: Path) -> Iterator[Records]:
 def test_no_more_places_than_the_total(records: Records) -> None:
     claims = Claims(records, 1, "w")
     first, second = claims.place(2), claims.place(2)
-    assert claims.place(2) == "wait"  # both are running and may fail
+    assert claims.place(2) == "full"  # both are running and may fail
     assert isinstance(first, int)
     assert isinstance(second, int)
     claims.finish(first, row(0))
-    assert claims.place(2) == "wait"
+    assert claims.place(2) == "full"
     claims.finish(second, row(1, state="pruned"))
     assert claims.place(2) == "done"
 

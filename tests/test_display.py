@@ -10,7 +10,7 @@ from rich.console import Console
 from nas.search.display import Display
 
 READY = {"event": "ready", "words": "digits: 10 classes", "states": {"complete": 1, "failed": 1}, "found": [[900, 0.5]]}
-TRIAL = {"event": "trial", "trial": 3, "params": 1234, "macs": 56789}
+TRIAL = {"event": "trial", "trial": 3, "params": 1234, "macs": 56789, "resumed": False}
 EPOCH = {"event": "epoch", "trial": 3, "epoch": 2, "accuracy": 0.75}
 END = {
     "event": "end",

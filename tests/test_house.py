@@ -13,6 +13,7 @@ PACKAGE = Path(nas.__file__).parent
 ORDER = [
     ["errors"],
     ["metric"],
+    ["curve"],
     ["seeds"],
     ["counting"],
     ["architecture"],

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
+from nas.errors import StudyError
 from nas.records import Records, Row, claim_table, evaluation_table, study_table, worker_table
-
-FAILURES = 10
-"""So many failures in a row end a search: by then it is the set-up, not the networks."""
+from nas.search.loop import FAILURES
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A place. `trial` is None until the trial's network is claimed; `state` is ``held``, ``done`` or ``failed``."""
+    """A place. `trial` is None until the trial's network is claimed; `state`: ``held``, ``paused``, ``done``, ``failed``."""
 
     trial: int | None
     worker: str
@@ -42,23 +42,23 @@ class Claims:
         self._worker = worker
         self._mine = claim_table.c.study == study
 
-    def place(self, total: int) -> int | Literal["wait", "done"]:
+    def place(self, total: int) -> int | Literal["full", "done"]:
         """Claim one of `total` places.
 
         Returns:
-            the claim's number; ``wait`` where the last places are held by trials that may still fail; ``done`` where
-            `total` trials have ended.
+            the claim's number; ``full`` where the last places are held by trials that may still fail, or paused;
+            ``done`` where `total` trials have ended.
         """
         with self._records.writing() as connection:
             # On PostgreSQL this row is the lock that SQLite's BEGIN IMMEDIATE is: counting and claiming are one.
             connection.execute(sa.select(study_table.c.id).where(study_table.c.id == self._study).with_for_update())
             counted = sa.select(claim_table.c.state, sa.func.count()).where(self._mine).group_by(claim_table.c.state)
             states = {state: int(number) for state, number in connection.execute(counted)}
-            done, held = states.get("done", 0), states.get("held", 0)
+            done = states.get("done", 0)
             if done >= total:
                 return "done"
-            if done + held >= total:
-                return "wait"
+            if done + states.get("held", 0) + states.get("paused", 0) >= total:
+                return "full"
             row = claim_table.insert().values(study=self._study, worker=self._worker, state="held")
             return int(connection.execute(row.returning(claim_table.c.id)).scalar_one())
 
@@ -79,13 +79,53 @@ class Claims:
         would fail again; one that may be tried `again` gives both back.
         """
         with self._records.writing() as connection:
-            self._records.add(self._study, row, connection)
+            self._replace(row, connection)
             mine = claim_table.c.id == claim
             if again:
                 connection.execute(claim_table.delete().where(mine))
             else:
                 state = "failed" if row.state == "failed" else "done"
                 connection.execute(claim_table.update().where(mine).values(state=state))
+
+    def pause(self, claim: int, row: Row) -> None:
+        """Write what is known of a trial that is set aside; it keeps its place and its network, and nobody holds it."""
+        with self._records.writing() as connection:
+            self._replace(row, connection)
+            connection.execute(claim_table.update().where(claim_table.c.id == claim).values(state="paused"))
+
+    def paused(self) -> list[int]:
+        """Numbers of the paused trials."""
+        query = sa.select(claim_table.c.trial).where(self._mine, claim_table.c.state == "paused")
+        with self._records.reading() as connection:
+            return [int(trial) for trial in connection.execute(query).scalars()]
+
+    def resume(self, trial: int) -> tuple[int, Row] | None:
+        """Hold a paused trial: (claim, its row). None where another worker was first.
+
+        Raises:
+            StudyError: the paused trial has no row; the database was changed by another program.
+        """
+        with self._records.writing() as connection:
+            there = sa.and_(self._mine, claim_table.c.trial == trial, claim_table.c.state == "paused")
+            taken = claim_table.update().where(there).values(state="held", worker=self._worker)
+            claim = connection.execute(taken.returning(claim_table.c.id)).scalar()
+            if claim is None:
+                return None
+            row = self._records.row(self._study, trial, connection)
+            if row is None:
+                raise StudyError(f"trial {trial} is paused and has no record; restore the study from a copy")
+            return int(claim), row
+
+    def busy(self) -> bool:
+        """Whether any place is held by a trial that is being trained."""
+        query = sa.select(claim_table.c.id).where(self._mine, claim_table.c.state == "held").limit(1)
+        with self._records.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def _replace(self, row: Row, connection: Connection) -> None:
+        old = sa.and_(evaluation_table.c.study == self._study, evaluation_table.c.trial == row.trial)
+        connection.execute(evaluation_table.delete().where(old))
+        self._records.add(self._study, row, connection)
 
     def give_back(self, claim: int) -> None:
         """Forget a claim that came to nothing."""
@@ -130,8 +170,13 @@ class Claims:
             return [Claim(trial, worker, state) for trial, worker, state in connection.execute(query)]
 
     def bury(self, worker: str) -> None:
-        """Give back what a dead worker held and forget the worker."""
+        """Give back what a dead worker held, paused trials as they were set aside, and forget the worker."""
         with self._records.writing() as connection:
             held = sa.and_(claim_table.c.worker == worker, claim_table.c.state == "held")
+            of_study = sa.and_(evaluation_table.c.study == self._study, evaluation_table.c.state == "paused")
+            paused = sa.select(evaluation_table.c.trial).where(of_study)
+            connection.execute(
+                claim_table.update().where(held, self._mine, claim_table.c.trial.in_(paused)).values(state="paused")
+            )
             connection.execute(claim_table.delete().where(held))
             connection.execute(worker_table.delete().where(worker_table.c.id == worker))

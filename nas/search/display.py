@@ -75,6 +75,7 @@ class Display:
             self.say(event["words"])
         elif kind == "trial":
             self._lines[number] = event
+            self._states["paused"] -= bool(event["resumed"])
         elif kind == "epoch":
             self._lines[number] = self._lines[number] | event
         elif kind == "end":
@@ -113,7 +114,7 @@ class Display:
 
     def _trial_ended(self, event: dict[str, Any]) -> None:
         self._states[event["state"]] += 1
-        self._ended += 1
+        self._ended += event["state"] != "paused"
         if event["state"] == "complete":
             self._found.append((event["cost"], event["accuracy"]))
         if self._live.is_started and event["state"] != "failed":
@@ -126,17 +127,24 @@ class Display:
         )
 
     def _tally(self) -> str:
-        done = self._states["complete"] + self._states["pruned"]
+        states = self._states
+        paused = f"{states['paused']} paused, " if states["paused"] else ""
         return (
-            f"{done}/{self._total} trials, {self._states['pruned']} pruned, {self._states['failed']} failed, "
-            f"front {len(self._front())}"
+            f"{states['complete'] + states['pruned']}/{self._total} trials, {states['pruned']} pruned, {paused}"
+            f"{states['failed']} failed, front {len(self._front())}"
         )
 
     def _left(self) -> str:
-        done = self._states["complete"] + self._states["pruned"]
-        if not self._ended or done >= self._total:
-            return "0:00 left" if done >= self._total else "time left unknown"
-        return f"{_clock((time.monotonic() - self._began) / self._ended * (self._total - done))} left"
+        done, paused = self._states["complete"] + self._states["pruned"], self._states["paused"]
+        if done >= self._total:
+            return "0:00 left"
+        if done + paused >= self._total:
+            return "finishing those near the front"
+        if not self._ended:
+            return "time left unknown"
+        # Counting what is paused as done: most of it stays as it is.
+        pace = (time.monotonic() - self._began) / (self._ended + paused)
+        return f"{_clock(pace * (self._total - done - paused))} left"
 
     def _front(self) -> list[tuple[int, float]]:
         costs, accuracies = [cost for cost, _ in self._found], [accuracy for _, accuracy in self._found]

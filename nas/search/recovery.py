@@ -18,10 +18,10 @@ from nas.errors import ArchitectureError
 from nas.records import Row
 from nas.search.claims import Claims
 from nas.search.liveness import workers
+from nas.search.loop import STATES
 from nas.search.study import OpenStudy
 
 KILLED = "the worker was killed"
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,18 @@ def recover(opened: OpenStudy) -> Recovered:
     known = workers(records, number)
     alive = {worker.id for worker in known if worker.is_alive()}
     owners = {claim.trial: claim.worker for claim in held if claim.trial is not None}
+    aside = {claim.trial for claim in held if claim.state == "paused"}
     asking = any(claim.trial is None and claim.state == "held" and claim.worker in alive for claim in held)
     told = failed = 0
-    if any(owners.get(trial.number) not in alive for trial in running):
+    if any(trial.number not in aside and owners.get(trial.number) not in alive for trial in running):
         rows = {row.trial: row for row in records.rows(study.study_name)}
         for trial in running:
             owner, row = owners.get(trial.number), rows.get(trial.number)
-            if owner in alive or (row is not None and row.worker in alive):
+            if trial.number in aside or owner in alive:
+                continue
+            if row is not None and row.state == "paused":
+                continue  # a dead worker had taken it up again: `bury` sets it aside as it was
+            if row is not None and row.worker in alive:
                 continue
             if row is not None:
                 told += _tell(study, trial, row)

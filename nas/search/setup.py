@@ -80,8 +80,8 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     opened = create_study(
         options.storage or folder.url,
         folder.name,
-        _identity(options, space, dataset),
-        _settings(options, space, dataset, device),
+        identity_of(options, space, dataset),
+        settings_of(options, space, dataset, device),
     )
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
@@ -102,7 +102,7 @@ def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
     dataset, space, device = _load(options, 0, cache=cache if cache.is_dir() else None)
     with closing(dataset):
         folder = options.folder(space)
-        done = trials_done(options.storage or folder.url, folder.name, _identity(options, space, dataset))
+        done = trials_done(options.storage or folder.url, folder.name, identity_of(options, space, dataset))
         lines = estimate(options, space, dataset, device, done=done, interrupt=interrupt)
         return "\n".join([_words(dataset, space, device, options.checked_metric), *lines])
 
@@ -147,7 +147,7 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
+def identity_of(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
     """What a study is: networks, images, split and training. A resume that differs in any of it is refused."""
     return {
         "space": space.identity(),
@@ -160,7 +160,7 @@ def _identity(options: SearchOptions, space: Space, dataset: Dataset) -> dict[st
     }
 
 
-def _settings(options: SearchOptions, space: Space, dataset: Dataset, device: torch.device) -> dict[str, Any]:
+def settings_of(options: SearchOptions, space: Space, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """How a study was first run: what a report tells and an export needs."""
     return {
         "dataset": f"folder:{Path(dataset.path).absolute()}" if dataset.path else options.dataset or space.dataset,

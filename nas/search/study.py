@@ -128,7 +128,7 @@ def trials_done(url: str, name: str, identity: Mapping[str, Any]) -> int:
         if name not in records.studies():
             return 0
         _compare(name, records.study(name).identity, identity)
-        return sum(row.state != "failed" for row in records.rows(name))
+        return sum(row.state in ("complete", "pruned") for row in records.rows(name))
     finally:
         records.close()
 

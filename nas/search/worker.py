@@ -1,4 +1,4 @@
-"""One worker: takes a place, asks, trains, tells, against one database, until the total is reached.
+"""One worker of a search: trains what the loop proposes, and keeps it in one database.
 
 Run as ``python -m nas.search.worker``: reads its options as a line of JSON, then waits for the word to begin; says what
 it does as lines of JSON; ends its trial and stops when its standard input closes, so that it never outlives whoever
@@ -14,82 +14,38 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import IO, Any
 
-import optuna
-from optuna.distributions import FloatDistribution
-from optuna.trial import Trial, TrialState
 from optuna_dashboard import save_note
-from torch import Tensor
 
 from nas.architecture import Architecture
 from nas.costs import peak_memory_mb
-from nas.errors import DataError, NasError, StudyError, TrialFailed
-from nas.evaluation import evaluate, training_seed
+from nas.curve import EpochResult
+from nas.errors import NasError
 from nas.metric import noise_images
-from nas.records import Row, State
-from nas.search import pruned, report
-from nas.search.claims import FAILURES, Claims
+from nas.records import Row
+from nas.search.checkpoints import Checkpoints
+from nas.search.claims import Claims
 from nas.search.liveness import Worker
+from nas.search.loop import Ended, Interrupted, Loop, Plan, Run, Stop
 from nas.search.notes import note
 from nas.search.options import SearchOptions
-from nas.search.pruners import PRUNERS, Verdict
-from nas.search.recovery import STATES, recover
-from nas.search.reporting import trial_id
-from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
+from nas.search.pruners import PRUNERS
+from nas.search.recovery import recover
 from nas.search.setup import Setup, preview, set_up
-from nas.search.study import OpenStudy, optuna_explained
+from nas.search.study import optuna_explained
 from nas.search.weights import FrontWeights
-from nas.training import EpochResult
+from nas.seeds import training_seed
+from nas.training import Training
 
-INTERRUPTED = "the search was interrupted"
 WAIT = 0.5
 """Seconds between two looks while the last places are held by other workers."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The search was asked to stop: the running trial is marked and the worker ends."""
-
-
-@dataclass(slots=True)
-class Stop:
-    """Set from outside (a signal, the end of standard input), looked at once a batch and between trials."""
-
-    asked: bool = False
-
-    def ask(self, *_: object) -> None:
-        """Ask; also a signal's handler."""
-        self.asked = True
-
-    def check(self) -> None:
-        """Raise `Interrupted` where it was asked."""
-        if self.asked:
-            raise Interrupted
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """How a training ended: `again` where the network may be tried again, `killed` where it was ended from outside.
-
-    `error` ends the search, once the trial is told.
-    """
-
-    state: State
-    curve: list[EpochResult]
-    reason: str | None = None
-    verdict: Verdict | None = None
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-    again: bool = False
-    killed: bool = False
-    error: NasError | None = None
-
-
-class SearchWorker:
-    """The loop of one worker.
+class SearchWorker(Loop):
+    """The loop with real trainings.
 
     Args:
         options: what the search was asked to do.
@@ -111,193 +67,126 @@ class SearchWorker:
     ) -> None:
         self._options = options
         self._setup = setup
-        self._opened: OpenStudy = setup.opened
-        self._worker = worker
-        self._stop = stop
         self._emit = emit
         self._claims = Claims(setup.opened.records, setup.opened.record.id, worker.id)
-        self._began = time.time()
-        self._claim = 0
-        self._architecture: Architecture | None = None
-        self._pruner = PRUNERS[options.pruner].for_search(
-            seed=options.seed,
-            last_step=setup.space.recipe.epochs,
-            validation_images=noise_images(options.checked_metric, setup.dataset.validation.labels.bincount().tolist()),
-        )
         self._weights = FrontWeights(setup.folder, setup.opened)
-        so_far = len(setup.opened.study.get_trials(deepcopy=False))
-        # With the number of trials so far: a resume with the seed alone would replay the draws of the start-up phase.
-        seed = (options.seed + so_far + 1_000_003 * number) % 2**32
-        self._distributions = {name: FloatDistribution(0, 1) for name in setup.space.coordinates}
-        self._study = optuna.load_study(
-            study_name=setup.opened.study.study_name,
-            storage=setup.opened.storage,
-            sampler=DistinctSampler(SAMPLERS[options.sampler](seed), self._distributions, self._propose, seed=seed),
-            pruner=self._pruner,
+        self._checkpoints = Checkpoints(setup.folder)
+        self._training: Training | None = None
+        images = noise_images(options.checked_metric, setup.dataset.validation.labels.bincount().tolist())
+        super().__init__(
+            Plan(
+                study=setup.opened.study.study_name,
+                coordinates=setup.space.coordinates,
+                trials=options.trials,
+                epochs=setup.space.recipe.epochs,
+                seed=options.seed,
+                sampler=options.sampler,
+            ),
+            setup.opened.storage,
+            self._claims,
+            PRUNERS[options.pruner].for_search(
+                seed=options.seed, last_step=setup.space.recipe.epochs, validation_images=images
+            ),
+            number=number,
+            facts={"device": setup.device_name, "threads": setup.threads, "worker": worker.id},
+            stop=stop,
         )
 
     def run(self, deadline: float | None) -> str:
-        """Run trials; why it ended: ``done``, ``exhausted``, ``timeout`` or ``stopped``.
+        """Run trials; see `Loop.steps`.
 
         Args:
             deadline: seconds since 1970 after which no trial is begun.
-
-        Raises:
-            StudyError: ten trials failed in a row, or the database or disk gave out.
         """
+        steps = self.steps(deadline)
         while True:
-            if self._stop.asked:
-                return "stopped"
-            if deadline is not None and time.time() >= deadline:
-                return "timeout"
-            reasons = self._claims.failures_in_a_row(self._began)
-            if len(reasons) >= FAILURES:
-                raise StudyError(f"{FAILURES} trials failed in a row, the last one: {reasons[0]}; mend that and go on")
-            if self._claims.exhausted():
-                return "exhausted"
-            place = self._claims.place(self._options.trials)
-            if place == "done":
-                return "done"
-            if place == "wait":
-                recover(self._opened)
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return str(end.value)
+            if step.seconds is None:
+                recover(self._setup.opened)
                 time.sleep(WAIT)
-                continue
-            self._claim = place
-            trial = self._study.ask()
-            try:
-                for name, distribution in self._distributions.items():
-                    trial.suggest_float(name, distribution.low, distribution.high)
-            except SpaceExhausted as end:
-                self._claims.set_exhausted()
-                self._forget(trial, str(end))
-                return "exhausted"
-            except Interrupted:
-                self._forget(trial, INTERRUPTED)
-                return "stopped"
-            try:
-                self._trial(trial)
-            except Interrupted:
-                return "stopped"
 
-    def _propose(self, trial: int, params: dict[str, float]) -> bool:
-        """Whether the study takes the network that these numbers decode to: inside the budget and new."""
-        self._stop.check()
+    def _now(self) -> float:
+        return time.time()
+
+    def _decode(self, params: Mapping[str, float]) -> Architecture | None:
         space = self._setup.space
         architecture = space.decode([params[name] for name in space.coordinates])
-        self._architecture = architecture
-        return space.allows(architecture) and self._claims.network(self._claim, trial, architecture.key)
+        return architecture if space.allows(architecture) else None
 
-    def _forget(self, trial: Trial, reason: str) -> None:
-        """End a trial that never had a network."""
-        trial.set_user_attr("reason", reason)
-        self._study.tell(trial, state=TrialState.FAIL)
-        self._claims.give_back(self._claim)
+    def _seed_of(self, architecture: Architecture) -> int:
+        return training_seed(self._options.seed, architecture.key)
 
-    def _trial(self, trial: Trial) -> None:
-        """Train, record and tell one trial."""
-        architecture = self._architecture
-        assert architecture is not None  # the sampler has just proposed it
-        setup, started = self._setup, datetime.now(UTC)
-        seed = training_seed(self._options.seed, architecture.key)
-        known = {
-            "cost": float(setup.space.cost_of(architecture)),
-            "params": architecture.params,
-            "macs": architecture.macs,
-            "key": architecture.key,
-            "seed": seed,
-            "device": setup.device_name,
-            "threads": setup.threads,
-            "worker": self._worker.id,
-            "architecture": json.dumps(architecture.to_json()),
-        }
-        for name, value in known.items():
-            trial.set_user_attr(name, value)
-        self._emit({"event": "trial", "trial": trial.number, "params": architecture.params, "macs": architecture.macs})
-        ended = self._train(trial, architecture, seed)
-        row = Row(
-            trial=trial.number,
-            key=architecture.key,
-            architecture=architecture,
-            state=ended.state,
-            reason=ended.reason,
-            val_accuracy=ended.curve[-1].val_accuracy if ended.curve else None,
-            curve=tuple((point.epoch, point.val_accuracy, point.train_loss) for point in ended.curve),
-            params=architecture.params,
-            macs=architecture.macs,
-            cost=setup.space.cost_of(architecture),
-            seconds=(datetime.now(UTC) - started).total_seconds(),
-            seed=seed,
-            device=setup.device_name,
-            threads=setup.threads,
-            worker=self._worker.id,
-            started_at=started,
-            finished_at=datetime.now(UTC),
-            killed=ended.killed,
-            stopped=None if ended.verdict is None else _grounds(ended.verdict),
+    def _cost_of(self, architecture: Architecture) -> int:
+        return self._setup.space.cost_of(architecture)
+
+    def _began_trial(self, run: Run) -> None:
+        architecture = run.architecture
+        if run.before is None:
+            known = {
+                "cost": float(self._cost_of(architecture)),
+                "params": architecture.params,
+                "macs": architecture.macs,
+                "key": architecture.key,
+                "seed": run.seed,
+                **self._facts,
+                "architecture": json.dumps(architecture.to_json()),
+            }
+            for name, value in known.items():
+                run.trial.set_user_attr(name, value)
+        self._emit(
+            {
+                "event": "trial",
+                "trial": run.trial.number,
+                "params": architecture.params,
+                "macs": architecture.macs,
+                "resumed": run.before is not None,
+            }
         )
-        self._tell(trial, row, ended)
-        if ended.error:
-            raise ended.error
-        if ended.killed:
-            raise Interrupted
 
-    def _train(self, trial: Trial, architecture: Architecture, seed: int) -> _Ended:
-        """Train one network, reading by reading, asking the pruner."""
-        curve: list[EpochResult] = []
-        verdicts: list[Verdict] = []
+    def _readings(self, run: Run) -> Iterator[EpochResult]:
+        training = self._training = Training(
+            run.architecture,
+            self._setup.dataset,
+            self._setup.space.recipe,
+            seed=run.seed,
+            device=self._setup.device,
+            interrupt=self._stop.check,
+            metric=self._options.checked_metric,
+        )
+        if run.before is not None:
+            self._checkpoints.restore(training, run.before.key)
+        seen = run.curve[-1].epoch if run.curve else 0
+        # A training whose checkpoint is lost begins anew: the same seed gives the same curve.
+        yield from (reading for reading in training.fit() if reading.epoch > seen)
 
-        def read(last: EpochResult) -> None:
-            curve.append(last)
-            report(trial, last.val_accuracy, last.epoch)
-            self._emit({"event": "epoch", "trial": trial.number, "epoch": last.epoch, "accuracy": last.val_accuracy})
+    def _has_read(self, run: Run, reading: EpochResult) -> None:
+        self._emit(
+            {"event": "epoch", "trial": run.trial.number, "epoch": reading.epoch, "accuracy": reading.val_accuracy}
+        )
 
-        def should_stop(so_far: Sequence[EpochResult]) -> bool:
-            read(so_far[-1])
-            verdict = self._pruner.explain(self._study, trial.storage.get_trial(trial_id(trial)))
-            if verdict.spared and "spared" not in trial.user_attrs:
-                trial.set_user_attr("spared", _grounds(verdict))  # what an audit of the rule counts
-            verdicts[:] = [verdict]
-            return verdict.prune
+    def _record(self, run: Run, row: Row, ended: Ended) -> None:
+        """Attributes, weights, and the row: whatever dies after that, `recover` can finish."""
+        training, self._training = self._training, None
+        run.trial.set_user_attr("seconds", row.seconds)
+        if row.state in ("pruned", "failed"):
+            run.trial.set_user_attr("reason", row.reason)
+        save_note(run.trial, note(row))
+        if row.state == "paused":
+            if training is not None and not ended.killed:
+                self._checkpoints.keep(training, row.key)
+            self._claims.pause(run.claim, row)
+            return
+        if row.state == "complete" and training is not None:
+            self._weights.keep(row, training.averaged_state())
+        self._claims.finish(run.claim, row, again=ended.again)
+        self._checkpoints.drop(row.key)
 
-        try:
-            evaluation = evaluate(
-                architecture,
-                self._setup.dataset,
-                self._setup.space.recipe,
-                seed=seed,
-                device=self._setup.device,
-                should_stop=should_stop,
-                interrupt=self._stop.check,
-                metric=self._options.checked_metric,
-            )
-        except TrialFailed as failure:
-            return _Ended("failed", curve, failure.reason, again=not failure.deterministic)
-        except DataError as error:  # an image file changed since the search began: no trial after this one could train
-            return _Ended("failed", curve, str(error), again=True, error=error)
-        except Interrupted:
-            return _Ended("failed", curve, INTERRUPTED, again=True, killed=True)
-        if evaluation.stopped:
-            return _Ended("pruned", curve, _words(verdicts[0]), verdict=verdicts[0])
-        read(evaluation.curve[-1])  # the last reading, about which no pruner is asked
-        return _Ended("complete", curve, weights=evaluation.weights)
-
-    def _tell(self, trial: Trial, row: Row, ended: _Ended) -> None:
-        """Attributes, weights, the row, and last Optuna's state: whatever dies between, `recover` can finish."""
-        trial.set_user_attr("seconds", row.seconds)
-        if row.reason is not None:
-            trial.set_user_attr("reason", row.reason)
-        save_note(trial, note(row))
-        if row.state == "pruned":
-            pruned(trial)
-        elif row.state == "complete":
-            self._weights.keep(row, ended.weights)
-        self._claims.finish(self._claim, row, again=ended.again)
+    def _told(self, run: Run, row: Row) -> None:
         if row.state == "complete":
-            values = [float(row.val_accuracy or 0.0), float(row.cost)]
-            self._study.tell(trial, values)
             self._weights.drop_beaten()
-        else:
-            self._study.tell(trial, state=STATES[row.state])
         self._emit(
             {
                 "event": "end",
@@ -309,24 +198,6 @@ class SearchWorker:
                 "seconds": row.seconds,
             }
         )
-
-
-def _grounds(verdict: Verdict) -> dict[str, Any]:
-    """Why a trial was pruned, or would have been, as JSON."""
-    return {
-        "rung": verdict.rung,
-        "deficit": verdict.deficit,
-        "margin": verdict.margin,
-        "dominated_by": verdict.dominated_by,
-    }
-
-
-def _words(verdict: Verdict) -> str:
-    margin = "" if verdict.margin is None else f", more than the margin of {100 * verdict.margin:.1f}"
-    return (
-        f"{100 * verdict.deficit:.1f} points behind trial {verdict.dominated_by}, which is no larger, "
-        f"at epoch {verdict.rung}{margin}"
-    )
 
 
 def serve() -> int:

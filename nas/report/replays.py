@@ -1,0 +1,138 @@
+"""The page of a contest: hypervolume against trials, epochs and seconds, and the fronts that are attained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import moocore
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nas.errors import written
+from nas.search.contest import Contest, Setting
+from nas.search.score import Point, Score
+from nas.search.table import Table
+
+COLOURS = ("#2f6fdb", "#d2452d", "#1b9aa0", "#d9951a", "#7a4fc9", "#4f8f2f", "#b03a86", "#6b7280")
+GRID = 200
+AXES: dict[str, Callable[[Point], float]] = {
+    "trials ended": lambda point: point.trials,
+    "epochs trained": lambda point: point.epochs,
+    "seconds by the simulated clock": lambda point: point.seconds,
+}
+
+
+def write_page(path: Path, contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> None:
+    """Write one self-contained HTML file, whole or not at all.
+
+    Raises:
+        NasError, OSError: its folder cannot be made or written.
+    """
+    figure = replay_figure(contest, table, scores)
+    with written(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> go.Figure:
+    """Four plots: hypervolume against trials, epochs and seconds (median, and 25 to 75 % of the searches as a band),
+    as the part of the whole table's; and the front that 25, 50 and 75 % of the searches attain."""
+    titles = [f"hypervolume against {name}" for name in AXES] + ["attained by 25, 50 and 75 % of the searches"]
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.13)
+    whole = table.hypervolume(list(table.keys))
+    lowest = 1.0
+    for (setting, runs), colour in zip(scores.items(), _cycle(len(scores)), strict=True):
+        for place, (name, measure) in enumerate(AXES.items()):
+            x, bands = _bands(runs, measure, whole)
+            lowest = min(lowest, float(bands[0][GRID // 10]))
+            _band(figure, x, bands, str(setting), colour, place)
+            figure.update_xaxes(title=name, row=place // 2 + 1, col=place % 2 + 1)
+            figure.update_yaxes(title="part of the table's", row=place // 2 + 1, col=place % 2 + 1)
+        _attained(figure, runs, str(setting), colour)
+    front = table.front(list(table.keys))
+    figure.add_scatter(
+        x=[table.costs[key] for key in front],
+        y=[table.truth[key] for key in front],
+        mode="markers",
+        marker={"symbol": "circle-open", "color": "#555", "size": 7},
+        name="true front",
+        row=2,
+        col=2,
+    )
+    for place in range(3):
+        figure.update_yaxes(range=[max(0.0, lowest - 0.01), 1.003], row=place // 2 + 1, col=place % 2 + 1)
+    figure.update_xaxes(title=table.space.cost, type="log", tickformat="~s", row=2, col=2)
+    figure.update_yaxes(title="accuracy, mean over seeds", row=2, col=2)
+    figure.update_layout(
+        title=f"{table.name}: {contest.seeds} searches a setting, {contest.trials} trials, {contest.workers} workers",
+        template="plotly_white",
+        height=900,
+        width=1250,
+        legend={"orientation": "h", "y": -0.07},
+    )
+    return figure
+
+
+def _bands(
+    runs: Sequence[Score], measure: Callable[[Point], float], whole: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(x, [25 %, 50 %, 75 %]) of the hypervolume as a step over what `measure` counts."""
+    most = max(measure(run.history[-1]) for run in runs)
+    x = np.linspace(0, most, GRID)
+    curves = []
+    for run in runs:
+        at = np.array([measure(point) for point in run.history])
+        height = np.array([0.0, *(point.hypervolume for point in run.history)]) / whole
+        curves.append(height[np.searchsorted(at, x, side="right")])
+    return x, list(np.quantile(np.array(curves), [0.25, 0.5, 0.75], axis=0))
+
+
+def _band(figure: go.Figure, x: np.ndarray, bands: list[np.ndarray], name: str, colour: str, place: int) -> None:
+    where = {"row": place // 2 + 1, "col": place % 2 + 1}
+    low, middle, high = bands
+    figure.add_scatter(
+        x=[*x, *x[::-1]],
+        y=[*high, *low[::-1]],
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.15,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+        **where,
+    )
+    line = {"color": colour, "width": 2}
+    figure.add_scatter(x=x, y=middle, name=name, legendgroup=name, showlegend=place == 0, line=line, **where)
+
+
+def _attained(figure: go.Figure, runs: Sequence[Score], name: str, colour: str) -> None:
+    points = np.array([(cost, -accuracy) for run in runs for cost, accuracy in run.points])
+    sets = np.repeat(np.arange(len(runs)), [len(run.points) for run in runs])
+    found = moocore.eaf(points, sets, percentiles=[25, 50, 75])
+    for percentile, dash in ((25, "dot"), (50, "solid"), (75, "dash")):
+        surface = found[found[:, 2] == percentile]
+        surface = surface[np.argsort(surface[:, 0])]
+        figure.add_scatter(
+            x=surface[:, 0],
+            y=-surface[:, 1],
+            mode="lines",
+            line={"shape": "hv", "color": colour, "dash": dash, "width": 1.5},
+            name=f"{name} {percentile} %",
+            legendgroup=name,
+            showlegend=False,
+            row=2,
+            col=2,
+        )
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
