@@ -20,6 +20,7 @@ END = {
     "accuracy": 0.8125,
     "reason": None,
     "seconds": 1.5,
+    "source": None,
 }
 PRUNED = END | {"trial": 4, "state": "pruned", "reason": "3.0 points behind trial 3"}
 OVER = {"event": "over", "why": "done", "peak_mb": 512.0}

@@ -121,6 +121,7 @@ class Display:
             return
         accuracy = "" if event["accuracy"] is None else f"  {self._metric} {event['accuracy']:.4f}"
         reason = f"  ({event['reason']})" if event["reason"] else ""
+        reason += f"  (from study {event['source']})" if event["source"] else ""
         self.say(
             f"trial {event['trial']:>4}  {event['state']:<8}  {event['cost']:>11,}{accuracy}  {event['seconds']:.1f} s"
             f"{reason}  [{self._tally()}, {self._left()}]"

@@ -102,6 +102,7 @@ class Run:
         began: when this worker took it.
         curve: readings so far.
         before: what is recorded of it, where it was paused; else None.
+        source: where its readings come from, if it is not trained here.
     """
 
     claim: int
@@ -111,6 +112,7 @@ class Run:
     began: datetime
     curve: list[EpochResult] = field(default_factory=list)
     before: Row | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,13 +254,14 @@ class Loop(abc.ABC):
     def _record(self, run: Run, row: Row, ended: Ended) -> None:
         """Keep the row and settle its claim, before Optuna is told; a paused one stays open."""
 
+    @abc.abstractmethod
     def _began_trial(self, run: Run) -> None:
         """A trial has its network, or is taken up again."""
 
-    def _has_read(self, run: Run, reading: EpochResult) -> None:
+    def _has_read(self, run: Run, reading: EpochResult) -> None:  # noqa: B027  (nothing to do in a replay)
         """A reading is in the storage."""
 
-    def _told(self, run: Run, row: Row) -> None:
+    def _told(self, run: Run, row: Row) -> None:  # noqa: B027
         """A trial has ended for both sides, or is set aside."""
 
     def _propose(self, trial: int, params: dict[str, float]) -> bool:
@@ -394,6 +397,8 @@ class Loop(abc.ABC):
             finished_at=now,
             killed=ended.killed,
             stopped=_stopped(ended.verdict),
+            coordinates=dict(run.trial.params),
+            source=run.source,
             **self._facts,
         )
 

@@ -45,6 +45,11 @@ class Setup:
         """``cpu``, or the GPU's name."""
         return _name(self.device)
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what a training depends on."""
+        return _versions()
+
     def estimate(self, options: SearchOptions, states: Mapping[str, int], interrupt: Callable[[], None]) -> list[str]:
         """Lines about how long the rest of the search should take; see `measure.estimate`.
 
@@ -188,12 +193,13 @@ def settings_of(options: SearchOptions, space: Space, dataset: Dataset, device: 
         "workers": options.workers,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": _hardware(device),
-        "versions": {
-            "nas": version("nas"),
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "optuna", "numpy")},
-        },
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    own = {"nas": version("nas"), "python": sys.version.split()[0]}
+    return own | {name: version(name) for name in ("torch", "optuna", "numpy")}
 
 
 def _hardware(device: torch.device) -> str:

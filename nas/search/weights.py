@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
@@ -27,15 +28,23 @@ class FrontWeights:
         self._records = opened.records
         self._number = opened.record.id
 
-    def keep(self, row: Row, weights: Mapping[str, Tensor]) -> None:
-        """Write the weights of a network that is about to be recorded, if it is on the front; whole or not at all."""
-        if row.key not in _front([*self._records.complete(self._number), (row.key, row.cost, row.val_accuracy or 0.0)]):
+    def wants(self, row: Row) -> bool:
+        """Whether a network that is about to be recorded is on the front; one that is not will never be."""
+        return row.key in _front([*self._records.complete(self._number), (row.key, row.cost, row.val_accuracy or 0.0)])
+
+    def keep(self, row: Row, weights: Mapping[str, Tensor] | Path) -> None:
+        """Write the weights of a network that is about to be recorded, if it is on the front; whole or not at all.
+
+        Args:
+            weights: a state, or the file with one.
+        """
+        if not self.wants(row):
             return
         path = self._folder.weights(row.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            aside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
+            aside.write_bytes(_packed(weights))
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
@@ -49,6 +58,12 @@ class FrontWeights:
         on_front = _front(complete)
         for key in {key for key, _, _ in complete} - on_front:
             self._folder.weights(key).unlink(missing_ok=True)
+
+
+def _packed(weights: Mapping[str, Tensor] | Path) -> bytes:
+    if isinstance(weights, Path):
+        return weights.read_bytes()
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
 
 
 def _front(complete: list[tuple[str, int, float]]) -> set[str]:

@@ -16,11 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any
 
 from optuna_dashboard import save_note
 
 from nas.architecture import Architecture
+from nas.cache import EvaluationCache
+from nas.context import Context
 from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
 from nas.errors import NasError
@@ -72,6 +76,8 @@ class SearchWorker(Loop):
         self._weights = FrontWeights(setup.folder, setup.opened)
         self._checkpoints = Checkpoints(setup.folder)
         self._training: Training | None = None
+        self._answer: Row | None = None
+        self._cache = None if options.no_cache else _cache(options, setup)
         images = noise_images(options.checked_metric, setup.dataset.validation.labels.bincount().tolist())
         super().__init__(
             Plan(
@@ -88,7 +94,12 @@ class SearchWorker(Loop):
                 seed=options.seed, last_step=setup.space.recipe.epochs, validation_images=images
             ),
             number=number,
-            facts={"device": setup.device_name, "threads": setup.threads, "worker": worker.id},
+            facts={
+                "device": setup.device_name,
+                "threads": setup.threads,
+                "worker": worker.id,
+                "versions": setup.versions,
+            },
             stop=stop,
         )
 
@@ -131,7 +142,9 @@ class SearchWorker(Loop):
                 "macs": architecture.macs,
                 "key": architecture.key,
                 "seed": run.seed,
-                **self._facts,
+                "device": self._facts["device"],
+                "threads": self._facts["threads"],
+                "worker": self._facts["worker"],
                 "architecture": json.dumps(architecture.to_json()),
             }
             for name, value in known.items():
@@ -147,6 +160,13 @@ class SearchWorker(Loop):
         )
 
     def _readings(self, run: Run) -> Iterator[EpochResult]:
+        self._answer = self._cached(run)
+        if self._answer is not None:
+            run.source = self._answer.source
+            for epoch, accuracy, loss in self._answer.curve[len(run.curve) :]:
+                self._stop.check()
+                yield EpochResult(epoch, accuracy, loss, 0.0)
+            return
         training = self._training = Training(
             run.architecture,
             self._setup.dataset,
@@ -162,6 +182,14 @@ class SearchWorker(Loop):
         # A training whose checkpoint is lost begins anew: the same seed gives the same curve.
         yield from (reading for reading in training.fit() if reading.epoch > seen)
 
+    def _cached(self, run: Run) -> Row | None:
+        """What another study has, if that is all that is needed: of a network on the front its weights too."""
+        row = None if self._cache is None else self._cache.find(run.architecture.key, run.seed)
+        if row is None or self._cache is None or len(row.curve) != self._plan.epochs:
+            return None
+        mine = replace(row, cost=self._cost_of(run.architecture))
+        return mine if self._cache.weights(row) is not None or not self._weights.wants(mine) else None
+
     def _has_read(self, run: Run, reading: EpochResult) -> None:
         self._emit(
             {"event": "epoch", "trial": run.trial.number, "epoch": reading.epoch, "accuracy": reading.val_accuracy}
@@ -170,6 +198,7 @@ class SearchWorker(Loop):
     def _record(self, run: Run, row: Row, ended: Ended) -> None:
         """Attributes, weights, and the row: whatever dies after that, `recover` can finish."""
         training, self._training = self._training, None
+        answer, self._answer = self._answer, None
         run.trial.set_user_attr("seconds", row.seconds)
         if row.state in ("pruned", "failed"):
             run.trial.set_user_attr("reason", row.reason)
@@ -181,6 +210,10 @@ class SearchWorker(Loop):
             return
         if row.state == "complete" and training is not None:
             self._weights.keep(row, training.averaged_state())
+        if row.state == "complete" and answer is not None and self._cache is not None:
+            weights = self._cache.weights(answer)
+            if weights is not None:
+                self._weights.keep(row, weights)
         self._claims.finish(run.claim, row, again=ended.again)
         self._checkpoints.drop(row.key)
 
@@ -196,8 +229,21 @@ class SearchWorker(Loop):
                 "accuracy": row.val_accuracy,
                 "reason": row.reason,
                 "seconds": row.seconds,
+                "source": row.source,
             }
         )
+
+
+def _cache(options: SearchOptions, setup: Setup) -> EvaluationCache:
+    opened = setup.opened
+    return EvaluationCache(
+        Path(options.studies_dir),
+        opened.records,
+        opened.record.name,
+        Context.of(opened.record.identity),
+        device=setup.device.type,
+        threads=setup.threads,
+    )
 
 
 def serve() -> int:
