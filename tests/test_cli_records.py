@@ -250,7 +250,9 @@ main(["records", "import", {str(exported)!r}, "--studies-dir", {str(studies)!r}]
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert list(studies.glob("*/study.db")) == []
     assert not (studies / "fake").exists()
-    assert imported(exported) == 0
+    again = [sys.executable, "-m", "nas", "records", "import", str(exported), "--studies-dir", str(studies)]
+    done = subprocess.run(again, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, f"Study fake: 30 evaluations from {exported}.\n")
     assert [path.name for path in studies.iterdir()] == ["fake"]
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import optuna
 from optuna.distributions import FloatDistribution
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.errors import StudyError
@@ -100,14 +100,17 @@ def _write_records(file: RecordFile, folder: StudyFolder) -> None:
 
 def _write_optuna(file: RecordFile, folder: StudyFolder) -> None:
     storage = rdb_storage(folder.url)
+    loudness = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study was made aside is no news
     try:
-        study: Study = make_optuna_study(storage, folder.name, file.identity)
+        study = make_optuna_study(storage, folder.name, file.identity)
         rows = {row.trial: row for _, row in file.rows}
         # A trial that ended before it had a network has no record; without it the numbers would shift.
         study.add_trials(
             [_trial(rows[number]) if number in rows else _gap() for number in range(max(rows, default=-1) + 1)]
         )
     finally:
+        optuna.logging.set_verbosity(loudness)
         storage.engine.dispose()
 
 
