@@ -59,6 +59,7 @@ def spread(costs: FloatArray, values: FloatArray, me: int, places: int) -> bool:
     unique, index, counts = np.unique(costs, return_inverse=True, return_counts=True)
     along = np.empty_like(unique)
     along[index] = values
+    together: list[int] = counts.tolist()
     points: list[complex] = (_scaled(unique) + 1j * _scaled(along)).tolist()
     goal, last = int(index[me]), len(points) - 1
     # A front rises in both objectives, so of the points before it only the neighbours on both sides can be nearest to
@@ -69,7 +70,7 @@ def spread(costs: FloatArray, values: FloatArray, me: int, places: int) -> bool:
         _, chosen, left, right = heappop(gaps)
         if chosen == goal:
             return True
-        places -= int(counts[chosen])
+        places -= together[chosen]
         if places <= 0:
             return False
         for start, end in ((left, chosen), (chosen, right)):
@@ -84,14 +85,18 @@ def _farthest(points: list[complex], start: int, end: int) -> tuple[float, int]:
     low, high = start + 1, end - 1
     while low < high:  # to the first that is no nearer to the start than to the end, or the last
         middle = (low + high) // 2
-        if abs(points[middle] - a) >= abs(b - points[middle]):
+        point = points[middle]
+        if abs(point - a) >= abs(b - point):
             high = middle
         else:
             low = middle + 1
-    found, distance = low, min(abs(points[low] - a), abs(b - points[low]))
-    if low - 1 > start and abs(points[low - 1] - a) >= distance:
-        found, distance = low - 1, abs(points[low - 1] - a)
-    return distance, found
+    point = points[low]
+    distance = min(abs(point - a), abs(b - point))
+    if low - 1 > start:  # the one before it is nearer to the start
+        before = abs(points[low - 1] - a)
+        if before >= distance:
+            return before, low - 1
+    return distance, low
 
 
 def _scaled(numbers: FloatArray) -> FloatArray:
