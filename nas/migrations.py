@@ -37,6 +37,27 @@ def _hashes_and_sources(connection: Connection) -> None:
             ),
             {**values, "study": number},
         )
+    _take_coordinates(connection)
+
+
+def _take_coordinates(connection: Connection) -> None:
+    """Before layout 2 only Optuna's tables, in the same database, held the numbers that a trial proposed."""
+    tables_there = set(sa.inspect(connection).get_table_names())
+    if not {"studies", "trials", "trial_params"} <= tables_there:
+        return
+    proposed = sa.text(
+        "SELECT nas_evaluation.id, trial_params.param_name, trial_params.param_value FROM nas_evaluation "
+        "JOIN nas_study ON nas_study.id = nas_evaluation.study "
+        "JOIN studies ON studies.study_name = nas_study.name "
+        "JOIN trials ON trials.study_id = studies.study_id AND trials.number = nas_evaluation.trial "
+        "JOIN trial_params ON trial_params.trial_id = trials.trial_id"
+    )
+    coordinates: dict[int, dict[str, float]] = {}
+    for line, name, value in connection.execute(proposed):
+        coordinates.setdefault(line, {})[name] = value
+    write = sa.text("UPDATE nas_evaluation SET coordinates = :coordinates WHERE id = :line")
+    for line, numbers in coordinates.items():
+        connection.execute(write, {"coordinates": canonical(numbers), "line": line})
 
 
 STEPS: dict[int, Callable[[Connection], None]] = {2: _hashes_and_sources}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,22 @@ def test_another_study_answers_with_its_whole_row(tmp_path: Path) -> None:
     assert cache.find("0" * 20, 1) is None
     assert other.database.read_bytes() == before
     assert {path.name for path in other.path.iterdir()} == {"study.db"}
+
+
+def test_what_a_killed_writer_left_in_the_log_is_read_and_stays_there(tmp_path: Path) -> None:
+    other = study(tmp_path / "elsewhere", "other", found=[])
+    study(tmp_path, "own", found=[])
+    with closing(sqlite3.connect(other.database)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("SELECT * FROM nas_study").fetchall()  # from here on it is not the last one to close
+        with closing(Records(other.url)) as records:
+            records.add(records.study("other").id, COMPLETE)
+        shutil.copytree(other.path, tmp_path / "killed", ignore=shutil.ignore_patterns("*-shm"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()}
+    assert len(before["study.db-wal"]) > 0
+    assert cache_of(tmp_path).find(COMPLETE.key, COMPLETE.seed) is not None
+    after = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir() if path.suffix != ".db-shm"}
+    assert after == before
 
 
 def changed(path: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:

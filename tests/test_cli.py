@@ -309,8 +309,8 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "space": "tiny", "dataset": "folder:x", "trials": 7, "timeout": 2.5, "study": "s", "studies_dir": "d",
         "storage": "sqlite:///f", "sampler": "random", "pruner": "none", "epochs": 3, "batch": 16, "rule": "off",
         "cost": "macs", "min_params": 1000, "max_params": 200_000, "min_macs": 1000, "max_macs": 1_500_000,
-        "workers": 2, "device": "cpu", "seed": 5, "split_seed": 6, "train_limit": 50, "skip_broken": True, "no_cache": True,
-        "metric": "balanced-accuracy", "dry_run": True, "memory_share": 0.5,
+        "workers": 2, "device": "cpu", "seed": 5, "split_seed": 6, "train_limit": 50, "skip_broken": True,
+        "no_cache": True, "metric": "balanced-accuracy", "dry_run": True, "memory_share": 0.5,
         "command": "nas " + words,
     }  # fmt: skip
 

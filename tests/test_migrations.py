@@ -109,7 +109,20 @@ def test_all_that_was_there_is_there_after(folder: StudyFolder) -> None:
     for row in added:
         assert {name: row[name] for name in context} == context
         assert json.loads(row["versions"]) == found.settings["versions"]
-        assert row["coordinates"] is row["source"] is None
+        assert row["source"] is None
+    numbers: dict[int, int] = {row[0]: row[1] for row in before["trials"][1:]}
+    proposed: dict[int, dict[str, float]] = {}
+    for _, trial, name, value, _ in before["trial_params"][1:]:
+        proposed.setdefault(numbers[trial], {})[name] = value
+    assert {row["trial"]: json.loads(row["coordinates"]) for row in added} == proposed
+
+
+def test_without_optunas_tables_there_are_no_coordinates(folder: StudyFolder) -> None:
+    with closing(sqlite3.connect(folder.database)) as connection, connection:
+        connection.execute("DROP TABLE trial_params")
+    bring(folder)
+    with closing(Records(folder.url)) as records:
+        assert {row.coordinates for row in records.rows("layout1")} == {None}
 
 
 def test_an_older_file_has_the_same_tables_as_a_new_one(folder: StudyFolder, tmp_path: Path) -> None:

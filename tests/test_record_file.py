@@ -23,7 +23,7 @@ from nas.errors import StudyError
 from nas.record_file import COLUMNS, RecordFile, read, write
 from nas.records import Row
 from nas.seeds import training_seed
-from tests.fake_study import EPOCHS, HOSTILE, identity, settings
+from tests.fake_study import EPOCHS, identity, settings
 from tests.fake_study import rows as fake_rows
 
 
@@ -36,7 +36,7 @@ def rows(count: int = 30, seed: int = 0) -> list[Row]:
             seed=training_seed(seed, row.key),
             coordinates={"size": (row.trial + 0.1) / count, "m1.width": 1 / (row.trial + 3)},
             versions=versions if row.trial % 3 else None,
-            source="other trial 3, #7" if row.trial == 1 else None,
+            source="other trial 3 #7" if row.trial == 1 else None,
         )
         for row in fake_rows(count)
     ]
@@ -83,12 +83,11 @@ def test_any_csv_reader_that_skips_comments_reads_it(tmp_path: Path) -> None:
     write(tmp_path / "a.csv.gz", FILE)
     lines = gzip.decompress((tmp_path / "a.csv.gz").read_bytes()).decode().split("\n")
     assert lines[0].startswith('# {"format":"nas records",')
-    assert all("#" not in line for line in lines[1:] if HOSTILE not in line and "#7" not in line)
     table = list(csv.DictReader(io.StringIO("\n".join(lines[1:]))))
     assert [int(row["trial"]) for row in table] == list(range(30))
     assert [row["key"] for row in table] == [row.key for _, row in FILE.rows]
     # an unquoted # would be a comment to pandas
-    assert any('"other trial 3, #7"' in line for line in lines)
+    assert any('"other trial 3 #7"' in line for line in lines)
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
