@@ -289,3 +289,4 @@ def test_the_dominating_trial_is_the_cheapest_of_the_best_then_by_key():
         assert verdict_of(kind(), study_of([*base, record(60, {1: 0.1}), record(60, {1: 0.1})])).dominated_by == 0
         assert verdict_of(kind(), study_of([*base, record(50, {1: 0.2})])).dominated_by is None
         assert verdict_of(kind(), study_of([*base, record(51, {1: 0.2})])).dominated_by == 0
+        assert verdict_of(kind(), study_of([*base, record(50, {1: 0.1})])).dominated_by == 0
