@@ -9,11 +9,17 @@ from optuna.trial import TrialState
 from scipy.stats import beta
 
 from nas.search.pruners import ConformalPruner, Verdict
-from nas.search.pruners.conformal import decide, is_audited
+from nas.search.pruners.conformal import is_audited, margins
 from nas.search.pruners.rungs import Curves
 from tests.pruner_studies import LAST, SEEDS, STEPS, random_records, record, study_of, verdict_of
 
 # ---- what the conformal rule refuses
+
+
+def decide(curves, column, **arguments):
+    """The asking trial's deficit and the margin, at one rung."""
+    deficits, found = margins(curves, **arguments)
+    return float(deficits[curves.row, column]), None if found is None else float(found[column])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def over(names):
 EVERY = over(list(PRUNERS))
 KEEP_THE_FRONT = over([name for name in PRUNERS if name not in STOP_THE_FRONT])
 LOOKING = over([name for name in PRUNERS if name not in NEVER_LOOKS])
-RANKED = over([name for name in PRUNERS if name not in NEVER_LOOKS | {"conformal"}])
+RANKED = over([name for name in PRUNERS if name not in NEVER_LOOKS | {"conformal", "conformal-stop"}])
 
 
 # ---- what is never stopped
@@ -246,8 +246,10 @@ def test_a_value_that_is_not_finite_is_refused(kind, value):
 # ---- what is said
 
 
+BEHIND = "55.0 points behind trial 0, which is no larger, at epoch 1, more than the margin of 14.2"
 WORDS = {
-    PRUNERS["conformal"]: "55.0 points behind trial 0, which is no larger, at epoch 1, more than the margin of 14.2",
+    PRUNERS["conformal"]: BEHIND,
+    PRUNERS["conformal-stop"]: BEHIND,
     PRUNERS["rank-median"]: "rank 13 of 13 fronts among 13 trials at epoch 1; those up to 7, the median, go on",
     PRUNERS["moasha"]: "rank 13 of 13 fronts among 13 trials at epoch 1; the best 4 go on",
     PRUNERS["asha"]: "rank 13 by value alone among 13 trials at epoch 1; the best 4 go on",

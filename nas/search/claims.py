@@ -15,12 +15,17 @@ from sqlalchemy.exc import IntegrityError
 
 from nas.errors import StudyError
 from nas.records import Records, Row, claim_table, evaluation_table, study_table, worker_table
-from nas.search.loop import FAILURES
+from nas.search.places import FAILURES
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A place. `trial` is None until the trial's network is claimed; `state`: ``held``, ``paused``, ``done``, ``failed``."""
+    """A place.
+
+    Args:
+        trial: None until the trial's network is claimed.
+        state: ``held``, ``paused``, ``done`` or ``failed``.
+    """
 
     trial: int | None
     worker: str

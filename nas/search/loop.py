@@ -10,7 +10,7 @@ import abc
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -21,12 +21,11 @@ from nas.architecture import Architecture
 from nas.curve import EpochResult
 from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.records import Row, State
+from nas.search.places import FAILURES, Places
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
 
-FAILURES = 10
-"""So many failures in a row end a search: by then it is the set-up, not the networks."""
 INTERRUPTED = "the search was interrupted"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -49,37 +48,6 @@ class Stop:
         """Raise `Interrupted` where it was asked."""
         if self.asked:
             raise Interrupted
-
-
-class Places(Protocol):
-    """Who may train what: places of a study, each network in one of them at most. Several workers share them."""
-
-    def place(self, total: int) -> int | Literal["full", "done"]:
-        """A claim to one of `total` places; ``full`` where all are taken, ``done`` where all have ended."""
-
-    def network(self, claim: int, trial: int, key: str) -> bool:
-        """Claim the network for the trial; False where the study has it already."""
-
-    def give_back(self, claim: int) -> None:
-        """Forget a claim that came to nothing."""
-
-    def busy(self) -> bool:
-        """Whether any place is held by a trial that is being trained."""
-
-    def paused(self) -> list[int]:
-        """Numbers of the paused trials."""
-
-    def resume(self, trial: int) -> tuple[int, Row] | None:
-        """Take a paused trial: its claim and what is known of it; None where another worker was first."""
-
-    def exhausted(self) -> bool:
-        """Whether a worker has found that the space has no new network."""
-
-    def set_exhausted(self) -> None:
-        """Tell all workers so."""
-
-    def failures_in_a_row(self, since: float) -> list[str]:
-        """Reasons of the last evaluations, newest first, for as long as they failed by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

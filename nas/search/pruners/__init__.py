@@ -5,10 +5,12 @@ from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.pruners.conformal import ConformalPruner
 from nas.search.pruners.moasha import MoashaPruner
 from nas.search.pruners.none import NonePruner
+from nas.search.pruners.pausing import PausingPruner
 from nas.search.pruners.rank_median import RankMedianPruner
 
 PRUNERS: dict[str, type[FrontPruner]] = {
-    "conformal": ConformalPruner,
+    "conformal": PausingPruner,
+    "conformal-stop": ConformalPruner,
     "rank-median": RankMedianPruner,
     "moasha": MoashaPruner,
     "asha": AshaPruner,
@@ -23,6 +25,7 @@ __all__ = [
     "FrontPruner",
     "MoashaPruner",
     "NonePruner",
+    "PausingPruner",
     "RankMedianPruner",
     "Verdict",
 ]

@@ -115,13 +115,12 @@ class ConformalPruner(FrontPruner):
             return Verdict(audited=audited)
         # Only now the storage is read: between rungs an answer costs nothing.
         rung = last[0]
-        curves = reading.read(study, trial, self._is_rung, self._last_step)
+        curves = self._read(study, trial)
         if curves is None or rung not in curves.steps:
             return Verdict(audited=audited)
         column = curves.steps.index(rung)
-        deficit, margin = decide(
-            curves, column, alpha=self._alpha, near=self._near, floor=self._floor, slack=self._slack
-        )
+        deficits, margins = self._margins(curves)
+        deficit, margin = float(deficits[curves.row, column]), None if margins is None else float(margins[column])
         return Verdict(
             rung=rung,
             deficit=deficit,
@@ -131,6 +130,12 @@ class ConformalPruner(FrontPruner):
             prune=not audited and margin is not None and deficit > margin,
         )
 
+    def _read(self, study: Study, trial: FrozenTrial) -> Curves | None:
+        return reading.read(study, trial, self._is_rung, self._last_step)
+
+    def _margins(self, curves: Curves) -> tuple[FloatArray, FloatArray | None]:
+        return margins(curves, alpha=self._alpha, near=self._near, floor=self._floor, slack=self._slack)
+
     def _is_rung(self, step: int) -> bool:
         if self._rungs is not None:
             return step in self._rungs
@@ -139,36 +144,35 @@ class ConformalPruner(FrontPruner):
         return step == 1
 
 
-def decide(
-    curves: Curves, column: int, *, alpha: float, near: float, floor: float, slack: float
-) -> tuple[float, float | None]:
-    """The asking trial's deficit at a rung, and the margin there; arithmetic only, O(n log n).
+def margins(
+    curves: Curves, *, alpha: float, near: float, floor: float, slack: float
+) -> tuple[FloatArray, FloatArray | None]:
+    """Every trial's deficit at every rung, and the margins there; arithmetic only, O(n log n).
 
     Args:
-        curves: what the study has seen; the asking trial's value at the rung is not NaN.
-        column: of the rung in `curves.values`.
+        curves: what the study has seen.
         alpha: the part of front networks that may be lost, in (0, 1).
         near: the final deficit up to which a completed trial counts as on the front.
         floor: the least scale of a rung.
-        slack: added to the margin while the quantile does not exist yet.
+        slack: added to the margins while the quantile does not exist yet.
 
     Returns:
-        deficit >= 0; margin >= 0, or None with fewer than 8 trials to calibrate it.
+        deficits (n, K) >= 0, NaN where a trial has no value; margins (K,) >= 0, or None with fewer than 8 trials to
+        calibrate them.
     """
     deficits = _deficits(curves.costs, curves.values)
     final = _deficits(curves.costs, curves.finals[:, None])[:, 0]
     # A trial that skipped a rung cannot say how far behind it was there. Comparing with NaN is false.
     scores = deficits[(final <= near) & ~np.isnan(deficits).any(axis=1)]
-    deficit = float(deficits[curves.row, column])
     count = len(scores)
     if count < FEWEST:
-        return deficit, None
+        return deficits, None
     scales = np.maximum(np.median(scores, axis=0), floor)
     worst = np.sort((scores / scales).max(axis=1))
     rank = math.ceil(round((count + 1) * (1 - alpha), 9))  # 50 * (1 - 0.42) is a hair over 29
     if rank <= count:
-        return deficit, float(scales[column] * worst[rank - 1])
-    return deficit, float(WIDER * scales[column] * worst[-1] + slack)
+        return deficits, np.asarray(scales * worst[rank - 1])
+    return deficits, np.asarray(WIDER * scales * worst[-1] + slack)
 
 
 def is_audited(key: str, *, seed: int, rho: float) -> bool:

@@ -113,7 +113,14 @@ def key_of(trial: FrozenTrial) -> str:
     return hashlib.sha256(json.dumps(trial.params, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def read(study: Study, trial: FrozenTrial, is_rung: Callable[[int], bool], last_step: int | None) -> Curves | None:
+def read(
+    study: Study,
+    trial: FrozenTrial | None,
+    is_rung: Callable[[int], bool],
+    last_step: int | None,
+    *,
+    unfinished: bool = False,
+) -> Curves | None:
     """All curves of the study at its rungs, the asking trial's among them.
 
     Trials that are left out: failed and waiting ones; those without a usable cost, which can be placed nowhere; and
@@ -121,9 +128,11 @@ def read(study: Study, trial: FrozenTrial, is_rung: Callable[[int], bool], last_
     (a pruned trial's constraints say no more than that it was pruned). A value that is not finite was not reached.
 
     Args:
-        trial: the asking trial; what it holds here counts, not what the study holds under its number.
+        trial: the asking trial; what it holds here counts, not what the study holds under its number. None: nobody
+            asks, and `row` is the last one.
         is_rung: whether trials are compared at a step.
         last_step: the step at which trainings end; None learns it as the last that a completed trial reported.
+        unfinished: rungs are what any trial has reported, not only a completed one.
 
     Returns:
         None while the last step is not known.
@@ -131,15 +140,21 @@ def read(study: Study, trial: FrozenTrial, is_rung: Callable[[int], bool], last_
     others = [
         other
         for other in study.get_trials(deepcopy=False, states=PEERS)
-        if other.number != trial.number and _is_cost(other.user_attrs.get("cost")) and _is_allowed(other)
+        if (trial is None or other.number != trial.number)
+        and _is_cost(other.user_attrs.get("cost"))
+        and _is_allowed(other)
     ]
     complete = [other for other in others if other.state == TrialState.COMPLETE]
     reported = {step for other in complete for step in other.intermediate_values}
     last = max(reported, default=None) if last_step is None else last_step
     if last is None:
         return None
+    if unfinished:
+        reported = {
+            step for other in (*others, *([] if trial is None else [trial])) for step in other.intermediate_values
+        }
     steps = tuple(sorted(step for step in reported if step < last and is_rung(step)))
-    rows = [*others, trial]
+    rows = others if trial is None else [*others, trial]
     sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
     values = np.array(
         [[other.intermediate_values.get(step, math.nan) for step in steps] for other in rows], dtype=np.float64
