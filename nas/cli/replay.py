@@ -42,7 +42,7 @@ def replay(
     """
     from nas.cli.output import print_json, print_table, say
     from nas.errors import StudyError
-    from nas.report.replays import write_page
+    from nas.report.replays import check_place, write_page
     from nas.search.contest import Contest, Setting, play
     from nas.search.machine import cores
     from nas.search.standings import as_json, notes, standings
@@ -52,6 +52,8 @@ def replay(
     if jobs is not None and jobs < 1:
         raise StudyError(f"--jobs {jobs}: it must be a whole number of at least 1")
     read = contest.check(settings)
+    if plot is not None:
+        check_place(plot)  # now, not after a minute
     scores = play(contest, settings, jobs or min(cores(), len(settings) * seeds))
     if plot is not None:
         write_page(plot, contest, read, scores)
@@ -59,7 +61,10 @@ def replay(
     if json:
         print_json(as_json(contest, read, scores))
         return
-    print_table(*standings(read, scores), left=("sampler", "pruner"))
+    for number, (columns, lines) in enumerate(standings(read, scores)):
+        if number:
+            print()
+        print_table(columns, lines, left=("sampler", "pruner"))
     for line in notes(contest, read, scores):
         say(line)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import moocore
@@ -25,19 +27,38 @@ AXES: dict[str, Callable[[Point], float]] = {
 }
 
 
+def check_place(path: Path) -> None:
+    """Whether a page can be written there; its folder is made.
+
+    Raises:
+        NasError, OSError: its folder cannot be made or written, or there is a folder of that name.
+    """
+    with _aside(path) as aside:
+        aside.touch()
+
+
 def write_page(path: Path, contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> None:
     """Write one self-contained HTML file, whole or not at all.
 
     Raises:
-        NasError, OSError: its folder cannot be made or written.
+        NasError, OSError: see `check_place`.
     """
     figure = replay_figure(contest, table, scores)
+    with _aside(path) as aside:
+        aside.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+        aside.replace(path)
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A file beside `path`, which is gone afterwards."""
     with written(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            aside.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
-            aside.replace(path)
+            yield aside
         finally:
             aside.unlink(missing_ok=True)
 

@@ -18,8 +18,8 @@ from nas.search.loop import Plan
 from nas.search.pruners import PRUNERS
 from nas.search.pruners.base import FrontPruner
 from nas.search.pruners.one_epoch import OneEpochPruner
-from nas.search.replay import replay
-from nas.search.samplers import SAMPLERS
+from nas.search.replay import Moment, replay
+from nas.search.samplers import DRAWS, SAMPLERS
 from nas.search.score import Score, score
 from nas.search.table import Table
 
@@ -76,8 +76,8 @@ class Contest:
                 raise StudyError(choices("--pruner", setting.pruner, tuple(REPLAY_PRUNERS)))
             if setting.sampler != "random" and not table.is_grid:
                 raise StudyError(
-                    f"--sampler {setting.sampler}: {table.name} has networks drawn at random, so that only `random` "
-                    "can be replayed on it; a table for the others has `levels` for every coordinate of its space"
+                    f"--sampler {setting.sampler}: {table.name} is no whole grid ({table.no_grid}), so that only "
+                    "random can be replayed on it; take --sampler random"
                 )
         if self.trials > len(table.rows):
             raise StudyError(
@@ -109,15 +109,23 @@ def play(contest: Contest, settings: Sequence[Setting], jobs: int) -> dict[Setti
 
 
 def one(contest: Contest, setting: Setting, seed: int) -> Score:
-    """One replayed search."""
+    """One replayed search, measured."""
+    table = _table(contest.table, contest.rule)
+    moments = searched(contest, setting, seed)
+    if not moments:
+        raise StudyError(f"seed {seed}: no network of {table.name} was found in {DRAWS} draws; take a wider --rule")
+    return score(table, moments, seed, near(table))
+
+
+def searched(contest: Contest, setting: Setting, seed: int) -> list[Moment]:
+    """One replayed search: see `replay`."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = _table(contest.table, contest.rule)
-    networks = table.networks(seed)
     pruner = REPLAY_PRUNERS[setting.pruner].for_search(
         seed=seed, last_step=table.epochs, validation_images=table.validation_images
     )
     plan = Plan("replay", table.coordinates, contest.trials, table.epochs, seed, setting.sampler)
-    return score(table, replay(plan, networks, pruner, workers=contest.workers), seed, near(table))
+    return replay(plan, table.networks(seed), pruner, workers=contest.workers)
 
 
 def near(table: Table) -> float:

@@ -56,7 +56,7 @@ class Moment:
 
     Args:
         seconds: by the simulated clock, from the search's start.
-        epochs: trained by then, in all trials together.
+        epochs: trained to their end by then, in all trials together.
         row: the trial as it was then recorded.
     """
 
@@ -75,56 +75,63 @@ class _Clock:
 class MemoryPlaces:
     """Places and networks of one study, as `nas.search.claims.Claims` keeps them, in memory."""
 
-    claims: dict[int, str] = field(default_factory=dict)  # claim -> held, paused, done or failed
-    keys: set[str] = field(default_factory=set)
-    owners: dict[int, int] = field(default_factory=dict)  # trial -> claim
-    rows: dict[int, Row] = field(default_factory=dict)  # trial -> its last record
-    _count: dict[str, int] = field(default_factory=lambda: {"held": 0, "paused": 0, "done": 0, "failed": 0})
+    _networks: dict[str, int] = field(default_factory=dict)  # key -> claim
+    _trials: dict[int, int] = field(default_factory=dict)  # trial -> claim
+    _rows: dict[int, Row] = field(default_factory=dict)  # trial -> its last record
+    _held: set[int] = field(default_factory=set)  # claims
+    _paused: dict[int, None] = field(default_factory=dict)  # trials, in the order in which they were set aside
+    _done: int = 0
+    _claims: int = 0
     _exhausted: bool = False
 
     def place(self, total: int) -> int | Literal["full", "done"]:
         """See `Places`."""
-        if self._count["done"] >= total:
+        if self._done >= total:
             return "done"
-        if self._count["done"] + self._count["held"] + self._count["paused"] >= total:
+        if self._done + len(self._held) + len(self._paused) >= total:
             return "full"
-        claim = len(self.claims)
-        self.claims[claim] = "held"
-        self._count["held"] += 1
-        return claim
+        self._claims += 1
+        self._held.add(self._claims)
+        return self._claims
 
     def network(self, claim: int, trial: int, key: str) -> bool:
         """See `Places`."""
-        if key in self.keys:
+        if key in self._networks:
             return False
-        self.keys.add(key)
-        self.owners[trial] = claim
+        self._networks[key] = claim
+        self._trials[trial] = claim
         return True
 
     def give_back(self, claim: int) -> None:
         """See `Places`."""
-        self._set(claim, "failed")
+        self._held.discard(claim)
+        self._networks = {key: other for key, other in self._networks.items() if other != claim}
+        self._trials = {trial: other for trial, other in self._trials.items() if other != claim}
 
     def busy(self) -> bool:
         """See `Places`."""
-        return self._count["held"] > 0
+        return bool(self._held)
 
     def paused(self) -> list[int]:
         """See `Places`."""
-        return [trial for trial, claim in self.owners.items() if self.claims[claim] == "paused"]
+        return list(self._paused)
 
     def resume(self, trial: int) -> tuple[int, Row] | None:
         """See `Places`."""
-        claim = self.owners[trial]
-        if self.claims[claim] != "paused":
+        if trial not in self._paused:
             return None
-        self._set(claim, "held")
-        return claim, self.rows[trial]
+        del self._paused[trial]
+        self._held.add(self._trials[trial])
+        return self._trials[trial], self._rows[trial]
 
     def settle(self, claim: int, row: Row) -> None:
-        """Write a row; its state is its claim's."""
-        self.rows[row.trial] = row
-        self._set(claim, "paused" if row.state == "paused" else "done")
+        """Keep the row of a trial that is complete, pruned or paused; its state is its claim's."""
+        self._rows[row.trial] = row
+        self._held.remove(claim)
+        if row.state == "paused":
+            self._paused[row.trial] = None
+        else:
+            self._done += 1
 
     def exhausted(self) -> bool:
         """See `Places`."""
@@ -137,11 +144,6 @@ class MemoryPlaces:
     def failures_in_a_row(self, since: float) -> list[str]:
         """None: a recorded training does not fail."""
         return []
-
-    def _set(self, claim: int, state: str) -> None:
-        self._count[self.claims[claim]] -= 1
-        self.claims[claim] = state
-        self._count[state] += 1
 
 
 class _Player(Loop):
@@ -186,8 +188,10 @@ class _Player(Loop):
         seconds = self._networks.epoch_seconds(run.architecture)
         curve = self._networks.curves[run.architecture.key]
         for epoch, (accuracy, loss) in enumerate(curve[len(run.curve) :], len(run.curve) + 1):
-            self._clock.epochs += 1
             yield EpochResult(epoch, accuracy, loss, seconds)
+
+    def _has_read(self, run: Run, reading: EpochResult) -> None:
+        self._clock.epochs += 1
 
     def _record(self, run: Run, row: Row, ended: Ended) -> None:
         self._memory.settle(run.claim, row)
@@ -200,7 +204,7 @@ def replay(plan: Plan, networks: Networks, pruner: FrontPruner, *, workers: int)
     Args:
         plan: what a worker is told; its study's name does not matter.
         pruner: asked as in a search.
-        workers: how many train at once, at least 1.
+        workers: how many train at once, at least 1. Of two that finish at the same second the lower number is first.
 
     Raises:
         ValueError: no worker.

@@ -43,7 +43,6 @@ class Score:
         ratio: of that to what it would have been without pruning, with the same trials.
         near: trials that end near the front of this search, by the seed that it saw: at most `eps` behind.
         lost: of them, pruned: the false prunes.
-        audited_near, audited_lost: the same of audited trials, `lost` being those that would have been pruned.
         history: after each end of a trial.
         points: (cost, true accuracy) of what it completed.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from nas import pareto
 from nas.architecture import RULES, Architecture, Rule, first_fall
-from nas.errors import StudyError, choices
+from nas.errors import NasError, StudyError, choices
 from nas.record_file import RecordFile, read
 from nas.records import Row
 from nas.search.replay import Networks
@@ -21,6 +22,8 @@ from nas.space import Space, load_space
 
 ROW = "row"
 """The one coordinate of a table that is no grid: a uniform draw is a uniform row."""
+LARGEST_GRID = 20_000
+"""Points of a grid, at most: decoding so many takes seconds in every process."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Table:
         """A file that `nas records export` or `scripts/record_benchmark` wrote.
 
         Raises:
-            StudyError: the file is damaged, or has no whole curves.
+            StudyError: the file is damaged, has no whole curves, or lacks what a search needs to know.
         """
         file = read(path)
+        space = _space(path, file)
         rows: dict[str, dict[int, Row]] = {}
         for seed, row in file.rows:
-            if row.state == "complete":
+            if row.state == "complete" and space.allows(row.architecture):
                 rows.setdefault(row.key, {})[seed] = row
         stopped = sum(row.state == "pruned" for _, row in file.rows)
         if not rows or stopped:
@@ -67,7 +71,7 @@ class Table:
         known = file.settings.get("epoch_seconds")
         return cls(
             name=path.name.split(".")[0],
-            space=_space(file),
+            space=space,
             rows=rows,
             epoch_seconds=(float(known[0]), float(known[1])) if known else _fitted(rows),
             validation_images=int(file.settings["validation_images"]),
@@ -93,8 +97,20 @@ class Table:
 
     @property
     def is_grid(self) -> bool:
-        """Every coordinate of the space has levels, so that samplers can be replayed."""
-        return None not in self.space.levels
+        """Whether it has the network of every point of its space's grid, so that every sampler can be replayed."""
+        return self.no_grid is None
+
+    @cached_property
+    def no_grid(self) -> str | None:
+        """Why it is no whole grid, in words; None where it is."""
+        free = [name for name, levels in zip(self.space.coordinates, self.space.levels, strict=True) if levels is None]
+        if free:
+            return f"its space has no levels for {', '.join(free[:3])}{', ...' if len(free) > 3 else ''}"
+        if math.prod(levels or 1 for levels in self.space.levels) > LARGEST_GRID:
+            return f"the grid of its space has more than {LARGEST_GRID:,} points"
+        networks = {network.key for network in self._points.values()}
+        missing = len(networks - set(self.rows))
+        return f"it lacks {missing:,} of the {len(networks):,} networks of its space's grid" if missing else None
 
     @property
     def coordinates(self) -> tuple[str, ...]:
@@ -163,38 +179,49 @@ class Table:
     def _decode(self, params: Mapping[str, float]) -> Architecture | None:
         if not self.is_grid:
             return self.architectures[self.keys[min(int(params[ROW] * len(self.keys)), len(self.keys) - 1)]]
-        point = tuple(
-            min(int(params[name] * (levels or 1)), (levels or 1) - 1)
-            for name, levels in zip(self.space.coordinates, self.space.levels, strict=True)
+        return self._points.get(
+            tuple(
+                min(int(params[name] * (levels or 1)), (levels or 1) - 1)
+                for name, levels in zip(self.space.coordinates, self.space.levels, strict=True)
+            )
         )
-        return self._grid.get(point)
 
     @cached_property
-    def _grid(self) -> dict[tuple[int, ...], Architecture]:
-        """Recorded networks by the levels of their coordinates."""
+    def _points(self) -> dict[tuple[int, ...], Architecture]:
+        """What a search may take, by the levels of the grid's coordinates: inside the space and the rule."""
         levels = [count or 1 for count in self.space.levels]
         found = {}
         for point in itertools.product(*(range(count) for count in levels)):
-            middle = [(index + 0.5) / count for index, count in zip(point, levels, strict=True)]
-            architecture = self.space.decode(middle)
-            if architecture.key in self.rows:
-                found[point] = architecture
+            network = self.space.decode([(index + 0.5) / count for index, count in zip(point, levels, strict=True)])
+            if self.space.allows(network) and first_fall(network, self.rule) is None:
+                found[point] = network
         return found
 
 
-def _space(file: RecordFile) -> Space:
-    with tempfile.TemporaryDirectory() as folder:
-        toml = Path(folder) / "space.toml"
-        toml.write_text(file.settings["space_toml"], encoding="utf-8")
-        space = load_space(str(toml))
-    space = replace(space, name=file.settings["space"])
-    identity = file.identity["space"]
-    return space.narrowed(rule=identity["rule"], cost=identity["cost"]).with_classes(len(file.settings["classes"]))
+def _space(path: Path, file: RecordFile) -> Space:
+    """The space as the study searched it: its rule, cost, classes and budget."""
+    for name, kind in (("space", str), ("space_toml", str), ("validation_images", int)):
+        if not isinstance(file.settings.get(name), kind):
+            raise StudyError(f"{path}, header: settings.{name} is missing or out of range; export the study again")
+    classes, toml = len(file.settings["classes"]), "space.toml"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            toml = str(Path(folder) / "space.toml")
+            Path(toml).write_text(file.settings["space_toml"], encoding="utf-8")
+            space = replace(load_space(toml), name=file.settings["space"])
+        space = space.narrowed(rule=file.settings["rule"], cost=file.settings["cost"]).with_classes(classes)
+        budget = file.identity["space"].get("budget", {})
+        return space if budget == asdict(space.budget) else space.narrowed(**budget)
+    except (NasError, TypeError) as error:
+        words = str(error).replace(toml, "space_toml")
+        raise StudyError(f"{path}, header: its space does not serve ({words}); export the study again") from error
 
 
 def _fitted(rows: Mapping[str, Mapping[int, Row]]) -> tuple[float, float]:
     """(a, b) by least squares, neither below 0: from recorded seconds, which other load may have stretched."""
     every = [row for by_seed in rows.values() for row in by_seed.values()]
+    # What another study answered took no time here.
+    every = [row for row in every if row.source is None] or every
     macs = np.array([row.macs for row in every], dtype=np.float64)
     seconds = np.array([row.seconds / len(row.curve) for row in every])
     if np.ptp(macs) == 0:
