@@ -66,7 +66,8 @@ def _aside(path: Path) -> Iterator[Path]:
 def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> go.Figure:
     """Four plots: hypervolume against trials, epochs and seconds (median, and 25 to 75 % of the searches as a band),
     as the part of the whole table's; and the front that 25, 50 and 75 % of the searches attain."""
-    titles = [f"hypervolume against {name}" for name in AXES] + ["attained by 25, 50 and 75 % of the searches"]
+    titles = [f"hypervolume against {name}" for name in AXES]
+    titles += ["front attained by 25 % (dotted), 50 % and 75 % (dashed) of the searches"]
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.13)
     whole = table.hypervolume(list(table.keys))
     lowest = 1.0
@@ -75,29 +76,37 @@ def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Seque
             x, bands = _bands(runs, measure, whole)
             lowest = min(lowest, float(bands[0][GRID // 10]))
             _band(figure, x, bands, str(setting), colour, place)
-            figure.update_xaxes(title=name, row=place // 2 + 1, col=place % 2 + 1)
+            figure.update_xaxes(title=name, tickformat=",", row=place // 2 + 1, col=place % 2 + 1)
             figure.update_yaxes(title="part of the table's", row=place // 2 + 1, col=place % 2 + 1)
-        _attained(figure, runs, str(setting), colour)
+        _attained(figure, runs, max(table.costs.values()), str(setting), colour)
     front = table.front(list(table.keys))
+    ends = [table.truth[key] for key in front]
     figure.add_scatter(
         x=[table.costs[key] for key in front],
-        y=[table.truth[key] for key in front],
+        y=ends,
         mode="markers",
-        marker={"symbol": "circle-open", "color": "#555", "size": 7},
-        name="true front",
+        marker={"symbol": "circle-open", "color": "#333", "size": 9, "line": {"width": 1.5}},
+        name="true front of the table",
         row=2,
         col=2,
     )
     for place in range(3):
         figure.update_yaxes(range=[max(0.0, lowest - 0.01), 1.003], row=place // 2 + 1, col=place % 2 + 1)
-    figure.update_xaxes(title=table.space.cost, type="log", tickformat="~s", row=2, col=2)
-    figure.update_yaxes(title="accuracy, mean over seeds", row=2, col=2)
+    figure.update_xaxes(title=table.space.cost, type="log", tickformat="~s", dtick="D2", row=2, col=2)
+    # What a search finds far below the front is of no interest, and would press the rest together.
+    span = max(ends) - min(ends) or 0.05
+    figure.update_yaxes(
+        title="accuracy, mean over seeds", range=[max(ends) - 2 * span, max(ends) + 0.05 * span], row=2, col=2
+    )
+    few = "" if contest.seeds > 1 else " (one search: no band)"
     figure.update_layout(
-        title=f"{table.name}: {contest.seeds} searches a setting, {contest.trials} trials, {contest.workers} workers",
+        title=f"{table.name}: {contest.seeds} searches a setting, {contest.trials} trials, {contest.workers} workers. "
+        f"Lines: medians; bands: 25 to 75 % of the searches{few}",
+        title_font_size=16,
         template="plotly_white",
         height=900,
         width=1250,
-        legend={"orientation": "h", "y": -0.07},
+        legend={"orientation": "h", "y": -0.09},
     )
     return figure
 
@@ -111,48 +120,48 @@ def _bands(
     curves = []
     for run in runs:
         at = np.array([measure(point) for point in run.history])
-        height = np.array([0.0, *(point.hypervolume for point in run.history)]) / whole
+        height = np.array([0.0, *(point.hypervolume for point in run.history)]) / (whole or 1.0)
         curves.append(height[np.searchsorted(at, x, side="right")])
     return x, list(np.quantile(np.array(curves), [0.25, 0.5, 0.75], axis=0))
 
 
 def _band(figure: go.Figure, x: np.ndarray, bands: list[np.ndarray], name: str, colour: str, place: int) -> None:
-    where = {"row": place // 2 + 1, "col": place % 2 + 1}
+    common = {"x": x, "legendgroup": name, "row": place // 2 + 1, "col": place % 2 + 1}
     low, middle, high = bands
-    figure.add_scatter(
-        x=[*x, *x[::-1]],
-        y=[*high, *low[::-1]],
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.15,
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=name,
-        **where,
-    )
-    line = {"color": colour, "width": 2}
-    figure.add_scatter(x=x, y=middle, name=name, legendgroup=name, showlegend=place == 0, line=line, **where)
+    edge = {"width": 0, "shape": "hv"}
+    figure.add_scatter(y=low, line=edge, mode="lines", hoverinfo="skip", showlegend=False, **common)
+    fill = {"fill": "tonexty", "fillcolor": f"rgba{(*_rgb(colour), 0.13)}"}
+    figure.add_scatter(y=high, line=edge, mode="lines", hoverinfo="skip", showlegend=False, **fill, **common)
+    line = {"color": colour, "width": 2, "shape": "hv"}
+    figure.add_scatter(y=middle, mode="lines", name=name, showlegend=place == 0, line=line, **common)
 
 
-def _attained(figure: go.Figure, runs: Sequence[Score], name: str, colour: str) -> None:
+def _attained(figure: go.Figure, runs: Sequence[Score], most: int, name: str, colour: str) -> None:
     points = np.array([(cost, -accuracy) for run in runs for cost, accuracy in run.points])
+    if not len(points):
+        return
     sets = np.repeat(np.arange(len(runs)), [len(run.points) for run in runs])
     found = moocore.eaf(points, sets, percentiles=[25, 50, 75])
     for percentile, dash in ((25, "dot"), (50, "solid"), (75, "dash")):
         surface = found[found[:, 2] == percentile]
+        if not len(surface):  # too few searches completed anything
+            continue
         surface = surface[np.argsort(surface[:, 0])]
         figure.add_scatter(
-            x=surface[:, 0],
-            y=-surface[:, 1],
+            x=[*surface[:, 0], most],  # what is attained at a cost is attained above it
+            y=[*-surface[:, 1], -surface[-1, 1]],
             mode="lines",
-            line={"shape": "hv", "color": colour, "dash": dash, "width": 1.5},
+            line={"shape": "hv", "color": colour, "dash": dash, "width": 2 if percentile == 50 else 1},
             name=f"{name} {percentile} %",
             legendgroup=name,
             showlegend=False,
             row=2,
             col=2,
         )
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))
 
 
 def _cycle(count: int) -> list[str]:

@@ -69,8 +69,8 @@ def notes(contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Scor
         "seeds; a search sees one.",
         f"false prunes: pruned, of the networks that end within {100 * near(table):.2f} points of the front on the "
         "curves that the search saw, with Clopper and Pearson's 95 % interval over all searches.",
-        "to 95 %: trials / epochs until the completed networks have so much of the table's hypervolume, each the median "
-        "over searches; in brackets how many came there, if not all; never: less than half of them.",
+        "to 95 %: trials / epochs until the completed networks have so much of the table's hypervolume, each the "
+        "median over searches; in brackets how many came there, if not all; never: less than half of them.",
     ]
     if short:
         lines.append(f"{_number(short, 'search', 'searches')} ended with fewer trials: nothing new was found any more.")
