@@ -56,7 +56,8 @@ class Outcome:
     @property
     def headline(self) -> str:
         """One line for a person: the study and how its trials ended."""
-        ends = ", ".join(f"{self.count(state)} {state}" for state in ("complete", "pruned", "failed"))
+        states: tuple[State, ...] = ("complete", "pruned", *(("paused",) if self.count("paused") else ()), "failed")
+        ends = ", ".join(f"{self.count(state)} {state}" for state in states)
         return f"Study {self.study}: {ends}; {len(self.front)} on the front."
 
     @property
@@ -91,7 +92,7 @@ class Outcome:
 
     @property
     def epochs_used(self) -> int:
-        """Epochs trained by complete and pruned trials."""
+        """Epochs trained by complete, pruned and paused trials."""
         return sum(row.curve[-1][0] for row in self.rows if row.state != "failed" and row.curve)
 
     @property

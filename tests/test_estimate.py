@@ -14,7 +14,7 @@ from nas.search.estimate import LONG_S, Memory, Plan, Sized, Smaller, search_sec
 from nas.search.measure import STEPS, estimate, measure
 from nas.search.options import SearchOptions
 from nas.space import load_space
-from tests.test_search import rows, search
+from tests.searches import rows, search
 
 CPU = torch.device("cpu")
 SIZES = (Sized(1_000, 10_000, 1e-4, 2e-5, 0.1), Sized(4_000, 40_000, 2e-4, 4e-5), Sized(16_000, 160_000, 6e-4, 1e-4))

@@ -8,10 +8,7 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,108 +20,10 @@ from optuna.trial import TrialState
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas.architecture import Architecture, first_fall
 from nas.errors import StudyError
-from nas.pareto import front
-from nas.records import Records, Row
 from nas.search.study import create_study, optuna_explained
 from nas.study_folder import StudyFolder
-
-TINY = ["--space", "tiny"]
-
-
-def command(studies: Path, *options: str) -> list[str]:
-    """By one worker where the options name no number: what it does is then the same every time."""
-    one = () if "--workers" in options else ("--workers", "1")
-    return [sys.executable, "-m", "nas", "search", *TINY, "--studies-dir", str(studies), *one, *options]
-
-
-def search(studies: Path, *options: str, code: int = 0, within: float = 240) -> str:
-    """Run a search to its end; what it said."""
-    done = subprocess.run(command(studies, *options), capture_output=True, text=True, timeout=within)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
-
-
-@contextmanager
-def running(studies: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A search in a process group of its own, killed at the end if it still runs."""
-    process = subprocess.Popen(
-        command(studies, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.communicate()
-
-
-def wait_for(true: Callable[[], bool], within: float = 120) -> None:
-    """Poll until it is true; fail where it is not in time."""
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
-
-
-def trials(studies: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.RDBStorage(StudyFolder(studies, name).url)
-    found = optuna.load_study(study_name=name, storage=storage).get_trials()
-    storage.engine.dispose()
-    return found
-
-
-def rows(studies: Path, name: str = "tiny") -> list[Row]:
-    records = Records(StudyFolder(studies, name).url)
-    found = records.rows(name)
-    records.close()
-    return found
-
-
-def ended(studies: Path) -> int:
-    """Complete or pruned trials so far; 0 before there is a study."""
-    path = StudyFolder(studies, "tiny").database
-    if not path.is_file():
-        return 0
-    try:
-        return sum(row.state != "failed" for row in rows(studies))
-    except StudyError:  # it is just being made
-        return 0
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def check(studies: Path, total: int) -> list[Row]:
-    """What holds for every study at rest: exact total, no network twice, no zombie, rows and trials agree."""
-    found, told = rows(studies), trials(studies)
-    states = [trial.state for trial in told]
-    assert TrialState.RUNNING not in states
-    assert TrialState.WAITING not in states
-    assert sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states) == total
-    done = [row for row in found if row.state != "failed"]
-    assert len(done) == total
-    assert len({row.key for row in done}) == total
-    by_number = {trial.number: trial for trial in told}
-    for row in done:
-        trial = by_number[row.trial]
-        assert trial.state == (TrialState.COMPLETE if row.state == "complete" else TrialState.PRUNED)
-        assert trial.user_attrs["key"] == row.key == row.architecture.key
-        assert Architecture.from_json(trial.user_attrs["architecture"]) == row.architecture
-        assert trial.intermediate_values == {epoch: accuracy for epoch, accuracy, _ in row.curve}
-        if row.state == "complete":
-            assert trial.values == [row.val_accuracy, float(row.cost)]
-        assert first_fall(row.architecture) is None
-    complete = [row for row in done if row.state == "complete"]
-    on_front = front([row.cost for row in complete], [row.val_accuracy or 0.0 for row in complete])
-    kept = {path.stem for path in (StudyFolder(studies, "tiny").path / "weights").iterdir()}
-    assert kept == {complete[index].key for index in on_front}
-    return found
+from tests.searches import check, ended, rows, running, search, trials, wait_for, workers_of, zombies
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +93,7 @@ def test_kill_9_of_everything_and_the_same_command_at_once(tmp_path: Path) -> No
         with running(tmp_path, "--trials", "14", "--workers", "2") as process:
             wait_for(lambda before=before: ended(tmp_path) >= before + 2)  # type: ignore[misc]
             os.killpg(process.pid, signal.SIGKILL)
-    finished = {row.trial: row for row in rows(tmp_path) if row.state != "failed"}
+    finished = {row.trial: row for row in rows(tmp_path) if row.state in ("complete", "pruned")}
     search(tmp_path, "--trials", "14", "--workers", "2")
     found = {row.trial: row for row in check(tmp_path, 14)}
     assert finished.items() <= found.items()
@@ -218,7 +117,7 @@ def test_ctrl_c_once_marks_the_running_trials_and_ends(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert TrialState.RUNNING not in [trial.state for trial in trials(tmp_path)]
+    assert not zombies(tmp_path)
     marked = [trial for trial in trials(tmp_path) if trial.state == TrialState.FAIL]
     assert marked
     assert {trial.user_attrs["reason"] for trial in marked} == {"the search was interrupted"}
@@ -239,7 +138,7 @@ def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
         workers = workers_of(process)
         os.kill(process.pid, signal.SIGKILL)
         wait_for(lambda: not any(Path(f"/proc/{worker}/stat").exists() for worker in workers), within=30)
-    assert TrialState.RUNNING not in [trial.state for trial in trials(tmp_path)]
+    assert not zombies(tmp_path)
 
 
 def test_a_space_that_is_exhausted_ends_well(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nas.report.page import page
 from nas.search.study import create_study
 from nas.study_folder import StudyFolder
 from tests.pictures import pictures
-from tests.test_search import search
+from tests.searches import search
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from tests.test_search import open_trials, rows, running, search, trials, wait_for, workers_of, write_classes
+from tests.searches import rows, running, search, trials, wait_for, workers_of
+from tests.test_search import open_trials, write_classes
 
 pytestmark = pytest.mark.slow
 STREAMED = ("--memory-share", "0")

@@ -16,7 +16,7 @@ from nas.errors import SpaceError
 from nas.space import load_space
 from nas.space_draft import LEAST_SIDE, SIDES, Draft, draft, input_side
 from tests.pictures import picture, pictures
-from tests.test_search import search
+from tests.searches import search
 
 
 @pytest.fixture(autouse=True)

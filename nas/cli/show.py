@@ -62,7 +62,10 @@ def _print(row: Row, rule: Rule, metric: str) -> None:
     if row.reason:
         print(f"Reason: {' '.join(row.reason.split())}")
     if row.stopped:
-        print("Stopped: " + ", ".join(f"{name} {_short(value)}" for name, value in row.stopped.items()))
+        grounds = ", ".join(f"{name} {_short(value)}" for name, value in row.stopped.items() if name != "spared")
+        print(f"{'Audited, so not stopped' if row.stopped.get('spared') else 'Stopped'}: {grounds}")
+    if row.source:
+        print(f"Trained in another study: {row.source}")
     print(f"{row.params:,} parameters, {row.macs:,} MACs an image, key {row.key}")
     print(f"Trained on {row.device}, {row.threads} threads, seed {row.seed}, worker {row.worker}")
     print(f"From {row.started_at:%Y-%m-%d %H:%M:%S} to {row.finished_at:%Y-%m-%d %H:%M:%S} UTC\n")

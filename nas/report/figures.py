@@ -22,13 +22,14 @@ BINS = 12
 
 
 def front_figure(outcome: Outcome) -> go.Figure:
-    """Cost (log) against the validation metric: complete, pruned at their last rung, failed; the front, knee and best.
+    """Cost (log) against the validation metric: complete, pruned or paused at their last rung, failed; the front, knee and best.
 
     A failed trial without a reading stands at the bottom of the plot; its hover says so.
     """
     figure = go.Figure()
     complete = [row for row in outcome.rows if row.state == "complete"]
     pruned = [row for row in outcome.rows if row.state == "pruned" and row.val_accuracy is not None]
+    paused = [row for row in outcome.rows if row.state == "paused" and row.val_accuracy is not None]
     failed = [row for row in outcome.rows if row.state == "failed"]
     figure.add_scatter(
         x=[row.cost for row in outcome.front],
@@ -47,6 +48,11 @@ def front_figure(outcome: Outcome) -> go.Figure:
         **_points(pruned, outcome, "pruned"),
         marker={"symbol": "triangle-down-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
     )
+    if paused:
+        figure.add_scatter(
+            **_points(paused, outcome, "paused"),
+            marker={"symbol": "square-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
+        )
     figure.add_scatter(
         **_points(complete, outcome, "complete"),
         marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},

@@ -81,6 +81,8 @@ def _asset(name: str) -> Template:
 def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     yield "complete", f"{outcome.count('complete'):,}"
     yield "pruned", f"{outcome.count('pruned'):,}"
+    if outcome.count("paused"):
+        yield "paused; the same command goes on with them", f"{outcome.count('paused'):,}"
     yield "failed", f"{outcome.count('failed'):,}"
     yield "on the front", f"{len(outcome.front):,}"
     if outcome.hypervolume is not None:

@@ -287,7 +287,9 @@ class Loop(abc.ABC):
             if taken is not None:
                 run = self._taken(*taken)
                 self._began_trial(run)
-                self._end(run, Ended("pruned", reason=taken[1].reason))
+                # What it was stopped by is long out of date; it is pruned by what is known in the end.
+                verdict = self._pruner.explain(self._study, self._storage.get_trial(trial_id(run.trial)))
+                self._end(run, Ended("pruned", verdict.words or taken[1].reason, verdict))
         return bool(paused)
 
     def _forget(self, trial: Trial, reason: str) -> None:
@@ -347,7 +349,7 @@ class Loop(abc.ABC):
         if before is not None and ended.killed:
             return before
         if before is not None and ended.state == "pruned" and len(run.curve) == len(before.curve):
-            return replace(before, state="pruned")
+            return replace(before, state="pruned", reason=ended.reason, stopped=_stopped(ended.verdict))
         return Row(
             trial=run.trial.number,
             key=run.architecture.key,

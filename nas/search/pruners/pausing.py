@@ -53,7 +53,7 @@ class PausingPruner(ConformalPruner):
         if not inside:
             return None
         best = min(inside, key=lambda i: (behind[i], curves.costs[rows[i]], curves.keys[rows[i]]))
-        return curves.numbers[rows[best]]
+        return int(curves.numbers[rows[best]])
 
     def _read(self, study: Study, trial: FrozenTrial) -> Curves | None:
         return reading.read(study, trial, self._is_rung, self._last_step, unfinished=True)
