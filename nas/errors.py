@@ -56,13 +56,15 @@ def written(path: Path) -> Iterator[None]:
     """Name `path` in what the machine refuses while it is written, instead of a file beside it.
 
     Raises:
-        NasError: its folder cannot be made, as under /proc.
+        NasError: its folder cannot be made, as under /proc or where there is a file of its name.
         OSError: anything else, with `path` as its file name.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise NasError(f"cannot use {str(path)!r}: no folder can be made there") from error
+    except FileExistsError as error:
+        raise NasError(f"cannot use {str(path)!r}: a part of the path is a file") from error
     except OSError as error:
         # without a number it is a library's own words, which would be lost
         if error.errno is not None:

@@ -104,6 +104,8 @@ class Table:
     def no_grid(self) -> str | None:
         """Why it is no whole grid, in words; None where it is."""
         free = [name for name, levels in zip(self.space.coordinates, self.space.levels, strict=True) if levels is None]
+        if self.space.rule != "off":  # shares are drawn by the rule first, and then put on their levels
+            return f"under the rule {self.space.rule} of its space, coordinates have no levels"
         if free:
             return f"its space has no levels for {', '.join(free[:3])}{', ...' if len(free) > 3 else ''}"
         if math.prod(levels or 1 for levels in self.space.levels) > LARGEST_GRID:
