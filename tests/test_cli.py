@@ -55,7 +55,9 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
     assert loaded & {"torch", "optuna", "plotly", "sklearn"} == set()
 
 
-@pytest.mark.parametrize("command", ["search", "front", "show", "report", "export", "dashboard", "spaces", "records"])
+@pytest.mark.parametrize(
+    "command", ["search", "front", "show", "report", "export", "dashboard", "spaces", "records", "replay"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     said = capsys.readouterr()
