@@ -114,7 +114,10 @@ class Space:
 
     @cached_property
     def levels(self) -> tuple[int | None, ...]:
-        """How many evenly spread values each of `coordinates` has, the k-th taken for [k/n, (k+1)/n); None is any."""
+        """How many evenly spread values each of `coordinates` has; None is any.
+
+        Under the rule ``off`` the k-th of n is taken for [k/n, (k+1)/n). A growing rule moves a share before that.
+        """
         return (self._amount.levels if self._amount else None, *self.shapes.levels)
 
     @cached_property

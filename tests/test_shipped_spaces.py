@@ -51,6 +51,8 @@ def test_augmentation_by_space() -> None:
     given = {name: load_space(name).recipe.augmentation for name in SPACES}
     assert given == {
         "digits": Augmentation(crop=1),
+        "bench": Augmentation(crop=1),
+        "bench-cifar10": Augmentation(flip=True, crop=2),
         "tiny": Augmentation(),
         "svhn": Augmentation(crop=2),
         "fashion-mnist": Augmentation(flip=True, crop=2),

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from optuna.study import StudyDirection
 from nas.database import check_sqlite, engine_options, explained, parse_url, prepare_sqlite, shown
 from nas.errors import StudyError
 from nas.metric import metric_of
-from nas.records import Records, StudyRecord
+from nas.records import Records, StudyRecord, claim_table, evaluation_table
+from nas.search.storage import SearchStorage
 
 MAKING = 0x6E6173
 """Number of PostgreSQL's advisory lock under which tables and studies are made."""
@@ -72,8 +74,8 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
     with _one_at_a_time(records):
         _refuse_foreign(url, name)
         records.create()
-        storage = _storage(url)
         record = records.add_study(name, identity, settings)
+        storage = _storage(url, records, record)
         _compare(name, record.identity, identity)
         with optuna_explained(url):
             if name not in optuna.get_all_study_names(storage):
@@ -100,7 +102,7 @@ def open_study(url: str, name: str) -> OpenStudy:
     records = Records(url)
     records.check_version()
     record = records.study(name)
-    storage = _storage(url)
+    storage = _storage(url, records, record)
     with optuna_explained(url):
         study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
@@ -190,8 +192,18 @@ def _one_at_a_time(records: Records) -> Iterator[None]:
         os.close(folder)
 
 
-def _storage(url: str) -> BaseStorage:
-    return optuna.storages.get_storage(rdb_storage(url))
+def _storage(url: str, records: Records, record: StudyRecord) -> BaseStorage:
+    return SearchStorage(rdb_storage(url), partial(_set_aside, records, record.id))
+
+
+def _set_aside(records: Records, study: int) -> Mapping[int, object]:
+    """When each paused trial was set aside, by number; a trial that is taken up again is not among them."""
+    row, claim = evaluation_table.c, claim_table.c
+    both = sa.and_(claim.study == row.study, claim.trial == row.trial)
+    query = sa.select(row.trial, row.finished_at).join(claim_table, both)
+    with records.reading() as connection:
+        found = connection.execute(query.where(row.study == study, row.state == "paused", claim.state == "paused"))
+        return {int(trial): moment for trial, moment in found}
 
 
 def rdb_storage(url: str) -> RDBStorage:
