@@ -39,7 +39,8 @@ def search(
     pruner: Annotated[
         str,
         typer.Option(
-            help="[b]conformal[/] or [b]none[/]; to be compared with: [b]rank-median[/], [b]moasha[/], [b]asha[/]."
+            help="[b]conformal[/] sets hopeless trials aside, [b]conformal-stop[/] ends them, [b]none[/] trains all; "
+            "to compare with: [b]rank-median[/], [b]moasha[/], [b]asha[/]."
         ),
     ] = "conformal",
     rule: Annotated[

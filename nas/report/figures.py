@@ -22,7 +22,7 @@ BINS = 12
 
 
 def front_figure(outcome: Outcome) -> go.Figure:
-    """Cost (log) against the validation metric: complete, pruned or paused at their last rung, failed; the front, knee and best.
+    """Cost (log) against the validation metric: complete, pruned and paused at their last rung, failed; front, knee, best.
 
     A failed trial without a reading stands at the bottom of the plot; its hover says so.
     """
