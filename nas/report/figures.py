@@ -22,7 +22,7 @@ BINS = 12
 
 
 def front_figure(outcome: Outcome) -> go.Figure:
-    """Cost (log) against the validation metric: complete, pruned and paused at their last rung, failed; front, knee, best.
+    """Cost (log) against the validation metric: complete; pruned and paused at their last rung; failed; the picks.
 
     A failed trial without a reading stands at the bottom of the plot; its hover says so.
     """
