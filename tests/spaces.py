@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.space import Space, load_space
+from nas.space import Space, list_spaces, load_space
 
 TINY = load_space("tiny").toml
+GRIDS = ["bench", "bench-cifar10"]
+"""Spaces of a few levels in every direction, with no ranges of their own for `growing-each`."""
+SPACES = [name for name in list_spaces() if name not in GRIDS]
 
 
 def edited_tiny(folder: Path, *changes: tuple[str, str], name: str = "mine") -> Path:

@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.architecture import RULES, Architecture
 from nas.models import build
 from nas.models.local_response_norm import LocalResponseNorm
-from nas.space import list_spaces, load_space
+from nas.space import load_space
 from tests.networks import googlenet, inception_cifar, random_architecture, small_googlenet
+from tests.spaces import SPACES
 
 
 def assert_counted(architecture: Architecture) -> None:
@@ -39,7 +40,7 @@ def test_networks_with_every_field_at_random() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("space", list_spaces())
+@pytest.mark.parametrize("space", SPACES)
 def test_networks_of_the_spaces(space: str, rule: str) -> None:
     searched = load_space(space).narrowed(rule=rule)
     for vector in np.random.default_rng(1).random((20, len(searched.coordinates))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,9 @@ from scipy import stats
 from nas import rule as growth
 from nas.architecture import RULES, Architecture
 from nas.errors import SpaceError
-from nas.space import Space, list_spaces, load_space
-from tests.spaces import edited_tiny, keeps, vectors
+from nas.space import Space, load_space
+from tests.spaces import GRIDS, SPACES, edited_tiny, keeps, vectors
 
-SPACES = list_spaces()
 every_space_and_rule = pytest.mark.parametrize(("name", "rule"), [(s, r) for s in SPACES for r in RULES])
 
 
@@ -284,3 +284,20 @@ def test_counts_that_differ_are_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch)
     network = space.decode([0.5] * 19)
     with pytest.raises(AssertionError, match="counts differ"):
         space._assert_kept(network, network.params + 1, network.macs)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_has_as_many_networks_as_points_each_inside_the_budget(name: str) -> None:
+    """What `scripts/record_benchmark` trains; every network of a rule is one of them, so that rules can be replayed."""
+    space = load_space(name)
+    levels = [count for count in space.levels if count is not None]
+    assert len(levels) == len(space.coordinates)
+    points = itertools.product(*((np.arange(count) + 0.5) / count for count in levels))
+    networks = {network.key: network for network in map(space.decode, points)}
+    assert len(networks) == np.prod(levels) == 864
+    assert all(space.allows(network) for network in networks.values())
+    growing = space.narrowed(rule="growing")
+    kept = {key for key, network in networks.items() if growing.allows(network)}
+    assert len(kept) == 320
+    found = {growing.decode(vector).key for vector in vectors(growing, 300)}
+    assert found <= kept

@@ -14,6 +14,7 @@ from nas import space_file
 from nas.errors import SpaceError
 from nas.space import list_spaces, load_space
 from nas.space_file import parse_space, read_space
+from tests.spaces import GRIDS, SPACES
 
 TINY = load_space("tiny").toml
 
@@ -115,11 +116,12 @@ def test_equal_tables_in_other_words() -> None:
 
 
 def test_shipped_spaces() -> None:
-    assert list_spaces() == ["cifar10", "cifar100", "digits", "fashion-mnist", "imagenet", "svhn", "tiny"]
+    assert list_spaces() == sorted([*SPACES, *GRIDS])
+    assert SPACES == ["cifar10", "cifar100", "digits", "fashion-mnist", "imagenet", "svhn", "tiny"]
     for name in list_spaces():
         space = load_space(name)
         assert space.name == name
-        assert space.file.widths.share_3x3 is not None  # every rule is there
+        assert (space.file.widths.share_3x3 is not None) == (name in SPACES)  # every rule is there
         assert read_space(name) == (name, space.toml)
 
 
@@ -137,8 +139,8 @@ def test_a_wheel_has_its_spaces_inside(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "digit",
-            "unknown space 'digit': did you mean 'digits'? allowed: cifar10, cifar100, digits, fashion-mnist, "
-            "imagenet, svhn, tiny, or the path",
+            "unknown space 'digit': did you mean 'digits'? allowed: bench, bench-cifar10, cifar10, cifar100, digits, "
+            "fashion-mnist, imagenet, svhn, tiny, or the path",
         ),
         ("", "unknown space ''"),
         ("no/where.toml", "cannot read the search space 'no/where.toml': No such file or directory"),
