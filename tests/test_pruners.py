@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 from scipy.stats import beta
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from nas.search.pruners import ConformalPruner, Verdict
+from nas.search.pruners import ConformalPruner, Verdict, prediction
 from nas.search.pruners.conformal import is_audited, margins
 from nas.search.pruners.rungs import Curves
 from tests.pruner_studies import LAST, SEEDS, STEPS, random_records, record, study_of, verdict_of
@@ -78,10 +81,16 @@ def test_margin_of_few_is_a_quarter_wider_than_all_that_was_seen():
     assert verdict_of(ConformalPruner(rho=0), study).prune
 
 
+@pytest.fixture
+def unpredicted(monkeypatch):
+    """Deficits as they are at the rung, however many trials have ended: the margins' own arithmetic."""
+    monkeypatch.setattr(prediction, "ENDED", 10**9)
+
+
 @pytest.mark.parametrize(
     ("count", "alpha", "rank"), [(19, 0.05, 19), (38, 0.05, 38), (39, 0.05, 38), (9, 0.1, 9), (49, 0.42, 29)]
 )
-def test_margin_is_the_conformal_quantile_as_soon_as_it_exists(count, alpha, rank):
+def test_margin_is_the_conformal_quantile_as_soon_as_it_exists(unpredicted, count, alpha, rank):
     study = study_of([*near_front(count, 0.01), record(99, {1: 0.1})])
     assert verdict_of(ConformalPruner(rho=0, alpha=alpha), study).margin == pytest.approx(0.01 * (rank - 1))
 
@@ -93,7 +102,7 @@ def test_a_margin_of_nothing_prunes_what_is_behind_by_anything_but_never_a_tie()
     assert (behind.margin, behind.prune) == (0.0, True)
 
 
-def test_validation_images_and_seed_noise_widen_what_is_near():
+def test_validation_images_and_seed_noise_widen_what_is_near(unpredicted):
     # 20 trials that end .02 under one that is cheaper than them all: near only where .02 is noise.
     records = [record(1, {1: 0.9, LAST: 0.9}, TrialState.COMPLETE, 0.9)]
     records += [record(2, {1: 0.88, LAST: 0.88}, TrialState.COMPLETE, 0.88) for _ in range(20)]
@@ -110,7 +119,7 @@ def test_validation_images_and_seed_noise_widen_what_is_near():
     assert verdict_of(ConformalPruner(rho=0, seed_std=0.24), study).margin is None
 
 
-def test_a_rung_is_scaled_by_its_median_but_never_by_less_than_the_floor():
+def test_a_rung_is_scaled_by_its_median_but_never_by_less_than_the_floor(unpredicted):
     # Behind by .04 (median) at step 1 and by nothing at step 3, where the floor of .01, or an image of .05, scales.
     def margin_at_3(**arguments):
         trials = [
@@ -271,6 +280,20 @@ def test_without_a_key_the_parameters_decide_whatever_their_order():
 # ---- the arithmetic against an oracle
 
 
+def expected_ends(curves, column):
+    """Final values by scikit-learn's ridge regression on value and log cost; None where fewer than 20 can tell."""
+    rows = [i for i, value in enumerate(curves.values[:, column]) if not math.isnan(value)]
+    known = [i for i in rows if not math.isnan(curves.finals[i])]
+    if len(known) < 20:
+        return None
+    model = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
+    features = np.column_stack([curves.values[:, column], np.log(1 + curves.costs)])
+    model.fit(features[known], curves.finals[known])
+    ends = np.full(len(curves.costs), np.nan)
+    ends[rows] = model.predict(features[rows])
+    return ends
+
+
 def oracle(curves, column, *, alpha, near, floor, slack):
     """The sheet's sentences, one by one, in plain Python."""
     n, rungs = curves.values.shape
@@ -286,10 +309,18 @@ def oracle(curves, column, *, alpha, near, floor, slack):
         and not any(math.isnan(value) for value in curves.values[i])
         and deficit(curves.finals, i) <= near
     ]
-    mine = deficit(curves.values[:, column], curves.row)
+    ends = [expected_ends(curves, k) for k in range(rungs)]
+    predicts = all(found is not None for found in ends)
+
+    def behind(k, i):
+        """At a rung: expected at the end, where the trials can tell; on the front of the rung it is 0."""
+        now = deficit(curves.values[:, k], i)
+        return deficit(ends[k], i) if predicts and now > 0 else now
+
+    mine = behind(column, curves.row)
     if len(calibration) < 8:
         return mine, None
-    scores = [[deficit(curves.values[:, k], i) for k in range(rungs)] for i in calibration]
+    scores = [[behind(k, i) for k in range(rungs)] for i in calibration]
     scales = [max(float(np.median([row[k] for row in scores])), floor) for k in range(rungs)]
     worst = sorted(max(score / scale for score, scale in zip(row, scales, strict=True)) for row in scores)
     # At alpha .05, in integers: the ceil(.95 (n + 1))-th smallest.

@@ -25,6 +25,7 @@ class Verdict:
             the deficit is measured against. None where there is none, or nothing was judged.
         audited: the trial is one of those that are never pruned, so that the rule's error can be measured.
         prune: the answer.
+        expected: the deficit is what the trial is expected to end with, by its value at the rung.
         why: the grounds as one line, of a rule that does not judge by the deficit; see `words`.
     """
 
@@ -34,6 +35,7 @@ class Verdict:
     dominated_by: int | None = None
     audited: bool = False
     prune: bool = False
+    expected: bool = False
     why: str = ""
 
     @property
@@ -46,7 +48,8 @@ class Verdict:
             return self.why
         if self.deficit == 0:
             return f"not behind any network that is no larger, at epoch {self.rung}"
-        behind = f"{100 * self.deficit:.1f} points behind trial {self.dominated_by}, which is no larger"
+        ahead = "expected to end " if self.expected else ""
+        behind = f"{ahead}{100 * self.deficit:.1f} points behind trial {self.dominated_by}, which is no larger"
         if self.margin is None:
             return f"{behind}, at epoch {self.rung}"
         side = "more than" if self.deficit > self.margin else "within"

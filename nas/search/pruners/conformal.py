@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from nas.search.pruners import rungs as reading
 from nas.search.pruners.base import FrontPruner, Verdict
+from nas.search.pruners.prediction import can_predict, predicted_ends
 from nas.search.pruners.rungs import Curves, FloatArray
 
 # In accuracy, 0..1: how near the front counts as on it; the least scale of a rung; the slack of a margin from few.
@@ -32,6 +33,10 @@ class ConformalPruner(FrontPruner):
     trials that did, as a split-conformal quantile over all rungs at once: of the trials that would end near the
     front, about a part `alpha` is pruned at most, if curves are exchangeable. (Strictly: if all of these complete.
     Pruning takes the late bloomers out of later calibrations; the audited trials keep some in.)
+
+    From 20 completed trials on, a trial's deficit is not what it is behind at the rung but what its value there and its
+    cost let expect at the end, see `nas.search.pruners.prediction`: larger networks are ahead early on, and that says
+    little. Margins are calibrated on these in the same way.
 
     A trial on the front of its rung is never pruned. With fewer than 8 completed trials near the front nothing is
     pruned, whatever the values' scale; until the quantile exists (19 of them at alpha .05) the margin is a quarter
@@ -128,6 +133,7 @@ class ConformalPruner(FrontPruner):
             dominated_by=_dominator(curves, column) if deficit > 0 else None,
             audited=audited,
             prune=not audited and margin is not None and deficit > margin,
+            expected=can_predict(curves),
         )
 
     def _read(self, study: Study, trial: FrozenTrial) -> Curves | None:
@@ -160,7 +166,7 @@ def margins(
         deficits (n, K) >= 0, NaN where a trial has no value; margins (K,) >= 0, or None with fewer than 8 trials to
         calibrate them.
     """
-    deficits = _deficits(curves.costs, curves.values)
+    deficits = expected_deficits(curves)
     final = _deficits(curves.costs, curves.finals[:, None])[:, 0]
     # A trial that skipped a rung cannot say how far behind it was there. Comparing with NaN is false.
     scores = deficits[(final <= near) & ~np.isnan(deficits).any(axis=1)]
@@ -173,6 +179,18 @@ def margins(
     if rank <= count:
         return deficits, np.asarray(scales * worst[rank - 1])
     return deficits, np.asarray(WIDER * scales * worst[-1] + slack)
+
+
+def expected_deficits(curves: Curves) -> FloatArray:
+    """How far each trial is expected to end behind the best of those with at most its cost: (n, K) >= 0, or NaN.
+
+    While too few trials have ended to predict from, how far it is behind at the rung. 0 on the front of the rung.
+    """
+    behind = _deficits(curves.costs, curves.values)
+    ends = predicted_ends(curves)
+    if ends is None:
+        return behind
+    return np.where(behind == 0, 0.0, _deficits(curves.costs, ends))
 
 
 def is_audited(key: str, *, seed: int, rho: float) -> bool:
