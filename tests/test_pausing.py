@@ -20,6 +20,7 @@ from nas.search.claims import Claims
 from nas.search.liveness import Worker
 from nas.search.loop import STATES
 from nas.search.pruners import PRUNERS
+from nas.search.pruners.one_epoch import OneEpochPruner
 from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study
 from nas.study_folder import StudyFolder
@@ -253,6 +254,34 @@ def test_with_too_little_to_calibrate_nothing_is_resumed_but_in_the_end() -> Non
     study = study_of(*front_of(3), (100.0, {1: 0.2}, False), (101.0, {1: 0.3}, False))
     assert pruner.resume(study, [3, 4], last=False) is None
     assert pruner.resume(study, [3, 4], last=True) == 4
+
+
+@pytest.mark.parametrize(("pruner", "end"), [("none", "complete"), ("conformal-stop", "pruned")])
+def test_another_rule_ends_what_was_set_aside(tmp_path: Path, pruner: str, end: str) -> None:
+    with running(tmp_path, "--trials", "200", "--sampler", "random") as process:
+        wait_for(lambda: begun(tmp_path) and len(paused(tmp_path)) >= 2)
+        os.killpg(process.pid, signal.SIGKILL)
+    aside = paused(tmp_path)
+    total = sum(one.state in ("complete", "pruned") for one in rows(tmp_path)) + len(aside)
+    search(tmp_path, "--trials", str(total), "--sampler", "random", "--pruner", pruner)
+    assert {one.state for one in check(tmp_path, total) if one.trial in aside} == {end}
+
+
+def test_one_epoch_reads_all_and_completes_the_best_quarter() -> None:
+    pruner = OneEpochPruner()
+    values = [0.5, 0.6, 0.4, 0.7, 0.3, 0.55, 0.2, 0.1]  # on the front at epoch 1, by rising cost: 0, 1 and 3
+    study = study_of(*((10.0 + i, {1: value}, False) for i, value in enumerate(values)))
+    assert all(pruner.prune(study, trial) for trial in study.get_trials())
+    aside = list(range(8))
+    assert pruner.resume(study, aside, last=False) is None
+    assert pruner.resume(study, aside, last=True) == 0
+    aside.remove(0)
+    assert pruner.resume(study, aside, last=True) == 1
+    aside.remove(1)
+    assert pruner.resume(study, aside, last=True) is None  # two of eight
+    trials = study.get_trials(deepcopy=False)
+    study._storage.set_trial_intermediate_value(trials[0]._trial_id, 2, 0.1)
+    assert not pruner.prune(study, study.get_trials()[0])  # what goes on is not asked again
 
 
 def test_only_rules_that_resume_set_aside() -> None:

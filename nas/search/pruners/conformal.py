@@ -145,9 +145,7 @@ class ConformalPruner(FrontPruner):
     def _is_rung(self, step: int) -> bool:
         if self._rungs is not None:
             return step in self._rungs
-        while step > 1 and step % 3 == 0:
-            step //= 3
-        return step == 1
+        return reading.is_rung(step)
 
 
 def margins(
