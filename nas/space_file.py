@@ -175,8 +175,14 @@ class SpaceFile(_Table):
     def _few_enough(self) -> Self:
         if sum(self.network.stages) > _MOST_MODULES:
             raise ValueError(f"at most {_MOST_MODULES} modules, got {sum(self.network.stages)}")
-        if self.recipe.whiten and not (self.network.stem and isinstance(self.network.stem[0], Conv)):
+        first = self.network.stem[0] if self.network.stem else None
+        if self.recipe.whiten and not isinstance(first, Conv):
             raise ValueError(f"{WHITEN_NEEDS}: put one there or leave whiten out")
+        if self.recipe.whiten and isinstance(first, Conv) and first.kernel > min(self.input[1:]):
+            raise ValueError(
+                f"whiten = true reads whole {first.kernel}x{first.kernel} patches of the images, which are "
+                f"{self.input[1]}x{self.input[2]}: make the first kernel smaller or leave whiten out"
+            )
         return self
 
 

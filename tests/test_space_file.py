@@ -99,6 +99,9 @@ def test_whitening_needs_a_convolution_in_front() -> None:
     assert parse_space(text, "x").recipe.whiten
     with pytest.raises(SpaceError, match="whiten = true needs a convolution as the stem's first layer"):
         parse_space(text.replace('    { layer = "conv", channels = 8, kernel = 3 },\n', ""), "x")
+    large = text.replace("channels = 8, kernel = 3", "channels = 8, kernel = 9, padding = 4")
+    with pytest.raises(SpaceError, match="whiten = true reads whole 9x9 patches of the images, which are 8x8: make"):
+        parse_space(large, "x")
 
 
 def test_a_key_with_line_breaks_stays_on_one_line() -> None:

@@ -145,7 +145,8 @@ class Display:
             return "time left unknown"
         # Counting what is paused as done: most of it stays as it is.
         pace = (time.monotonic() - self._began) / (self._ended + paused)
-        return f"{_clock(pace * (self._total - done - paused))} left"
+        left = _clock(pace * (self._total - done - paused))
+        return f"{left} until the last has begun" if paused else f"{left} left"
 
     def _front(self) -> list[tuple[int, float]]:
         costs, accuracies = [cost for cost, _ in self._found], [accuracy for _, accuracy in self._found]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import optuna
 from optuna.pruners import HyperbandPruner, PatientPruner, PercentilePruner, SuccessiveHalvingPruner, WilcoxonPruner
+
+from nas.architecture import Architecture
 
 MARK = "pruned"
 
@@ -82,3 +85,27 @@ def trial_id(trial: optuna.Trial) -> int:
     # Trial has its id under a private name only; these look-ups are public and take under a millisecond.
     study_id = trial.storage.get_study_id_from_name(trial.study.study_name)
     return trial.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+
+
+def trial_attributes(
+    architecture: Architecture, *, cost: int, seed: int, device: str, threads: int, worker: str
+) -> dict[str, Any]:
+    """User attributes that every trial of a search has from its begin on, for the dashboard, pruners and samplers.
+
+    Args:
+        architecture: the trial's network.
+        cost: what the study makes small.
+        seed: of its training.
+        device, threads, worker: what trains it.
+    """
+    return {
+        "cost": float(cost),
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "key": architecture.key,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "worker": worker,
+        "architecture": json.dumps(architecture.to_json()),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,14 +16,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.errors import StudyError
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
-from nas.search.reporting import MARK
+from nas.search.loop import STATES
+from nas.search.reporting import MARK, trial_attributes
 from nas.search.study import make_optuna_study, rdb_storage
 from nas.study_folder import StudyFolder
 
 GAPS = 100_000
 """So many trials without a record are filled in at most; a file with more has a wrong number in it."""
-
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 def restore(file: RecordFile, folder: StudyFolder) -> None:
@@ -120,23 +118,14 @@ def _gap() -> FrozenTrial:
 
 def _trial(row: Row) -> FrozenTrial:
     """A trial with the attributes that a worker gives it."""
-    attributes = {
-        "cost": float(row.cost),
-        "params": row.params,
-        "macs": row.macs,
-        "key": row.key,
-        "seed": row.seed,
-        "device": row.device,
-        "threads": row.threads,
-        "worker": row.worker,
-        "architecture": json.dumps(row.architecture.to_json()),
-        "seconds": row.seconds,
-    }
+    attributes = trial_attributes(
+        row.architecture, cost=row.cost, seed=row.seed, device=row.device, threads=row.threads, worker=row.worker
+    ) | {"seconds": row.seconds}
     if row.reason is not None:
         attributes["reason"] = row.reason
     coordinates = dict(row.coordinates or {})
     trial = create_trial(
-        state=_STATES[row.state],
+        state=STATES[row.state],
         values=[float(row.val_accuracy or 0.0), float(row.cost)] if row.state == "complete" else None,
         params=coordinates,
         distributions={name: FloatDistribution(0, 1) for name in coordinates},

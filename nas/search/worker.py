@@ -38,6 +38,7 @@ from nas.search.notes import note
 from nas.search.options import SearchOptions
 from nas.search.pruners import PRUNERS
 from nas.search.recovery import recover
+from nas.search.reporting import trial_attributes
 from nas.search.setup import Setup, preview, set_up
 from nas.search.study import optuna_explained
 from nas.search.weights import FrontWeights
@@ -136,17 +137,14 @@ class SearchWorker(Loop):
     def _began_trial(self, run: Run) -> None:
         architecture = run.architecture
         if run.before is None:
-            known = {
-                "cost": float(self._cost_of(architecture)),
-                "params": architecture.params,
-                "macs": architecture.macs,
-                "key": architecture.key,
-                "seed": run.seed,
-                "device": self._facts["device"],
-                "threads": self._facts["threads"],
-                "worker": self._facts["worker"],
-                "architecture": json.dumps(architecture.to_json()),
-            }
+            known = trial_attributes(
+                architecture,
+                cost=self._cost_of(architecture),
+                seed=run.seed,
+                device=self._facts["device"],
+                threads=self._facts["threads"],
+                worker=self._facts["worker"],
+            )
             for name, value in known.items():
                 run.trial.set_user_attr(name, value)
         self._emit(
