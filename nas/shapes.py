@@ -91,6 +91,41 @@ class Shapes:
             dropout=network.dropout,
         )
 
+    def realised(self, widths: Ints) -> Floats:
+        """Where a network came to lie in the ranges of the free quantities, for a model of networks.
+
+        What `draw` says of a vector is moved by the rule, by levels and by rounding to channel steps; this is what was
+        left of it. A width is relative to the network's mean, as a vector's is.
+
+        Args:
+            widths: (modules, 6) channels, in the order of `InceptionWidths`.
+
+        Returns:
+            One number for each of `coordinates`, 0 at a range's low end and 1 at its high one, and beyond by rounding.
+        """
+        one, reduce_3, three, reduce_5, five, pool = np.moveaxis(widths, 1, 0).astype(np.float64)
+        spatial = three + five
+        total = one + spatial + pool
+        values = {
+            "share": spatial / total,
+            "share_3x3": three / total,
+            "share_5x5": five / total,
+            "five": five / spatial,
+            "pool": pool / (one + pool),
+            "reduce_3x3": reduce_3 / three,
+            "reduce_5x5": reduce_5 / five,
+        }
+        columns = []
+        for name, given in self._quantities.items():
+            if given.fixed:
+                continue
+            if name == "width":
+                log = np.log(total)
+                columns.append((log - log.mean()) / np.log(given.high / given.low) + 0.5)
+            else:
+                columns.append((values[name] - given.low) / (given.high - given.low))
+        return np.stack(columns, axis=1).reshape(-1) if columns else np.empty(0)
+
     @cached_property
     def smallest(self) -> Architecture:
         """The network with one channel step everywhere; every other one costs more."""

@@ -184,6 +184,13 @@ class Space:
         self._assert_kept(architecture, int(found.params[row]), int(found.macs[row]))
         return architecture
 
+    def realised(self, architecture: Architecture) -> tuple[float, ...]:
+        """The shape of a network of this space, as a model sees it; see `Shapes.realised`."""
+        widths = np.array(
+            [(m.out_1x1, m.reduce_3x3, m.out_3x3, m.reduce_5x5, m.out_5x5, m.out_pool) for m in architecture.modules]
+        )
+        return tuple(self.shapes.realised(widths).tolist())
+
     def narrowed(
         self,
         *,

@@ -96,7 +96,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def played(
     networks: Networks, pruner: FrontPruner, *, workers: int, trials: int = 12, sampler: str = "random", seed: int = 3
 ) -> list[Moment]:
-    plan = Plan("s", networks.coordinates, trials, networks.epochs, seed, sampler)
+    plan = Plan("s", networks.coordinates, trials, networks.epochs, seed, sampler, (0.1, 12_000.0))
     return replay(plan, networks, pruner, workers=workers)
 
 

@@ -124,7 +124,15 @@ def searched(contest: Contest, setting: Setting, seed: int) -> list[Moment]:
     pruner = REPLAY_PRUNERS[setting.pruner].for_search(
         seed=seed, last_step=table.epochs, validation_images=table.validation_images
     )
-    plan = Plan("replay", table.coordinates, contest.trials, table.epochs, seed, setting.sampler)
+    plan = Plan(
+        study="replay",
+        coordinates=table.coordinates,
+        trials=contest.trials,
+        epochs=table.epochs,
+        seed=seed,
+        sampler=setting.sampler,
+        reference=table.reference,
+    )
     return replay(plan, table.networks(seed), pruner, workers=contest.workers)
 
 

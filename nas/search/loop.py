@@ -21,6 +21,7 @@ from nas.architecture import Architecture
 from nas.curve import EpochResult
 from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.records import Row, State
+from nas.search.cost_aware import Known
 from nas.search.places import FAILURES, Places
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
@@ -109,6 +110,7 @@ class Plan:
         epochs: of a whole training.
         seed: of the study.
         sampler: a name of SAMPLERS.
+        reference: (accuracy, cost) that bounds the hypervolume: chance, and the space's upper cost.
     """
 
     study: str
@@ -117,6 +119,7 @@ class Plan:
     epochs: int
     seed: int
     sampler: str
+    reference: tuple[float, float]
 
 
 class Loop(abc.ABC):
@@ -158,7 +161,9 @@ class Loop(abc.ABC):
         self._study = optuna.load_study(
             study_name=plan.study,
             storage=storage,
-            sampler=DistinctSampler(SAMPLERS[plan.sampler](seed), self._distributions, self._propose, seed=seed),
+            sampler=DistinctSampler(
+                SAMPLERS[plan.sampler](seed, self._known, plan.reference), self._distributions, self._propose, seed=seed
+            ),
             pruner=pruner,
         )
         self._storage = storage
@@ -207,6 +212,10 @@ class Loop(abc.ABC):
         """The network at these numbers; None where the study may not take it."""
 
     @abc.abstractmethod
+    def _shape_of(self, architecture: Architecture) -> tuple[float, ...]:
+        """See `Space.realised`."""
+
+    @abc.abstractmethod
     def _seed_of(self, architecture: Architecture) -> int:
         """The seed of a network's training."""
 
@@ -231,6 +240,15 @@ class Loop(abc.ABC):
 
     def _told(self, run: Run, row: Row) -> None:  # noqa: B027
         """A trial has ended for both sides, or is set aside."""
+
+    def _known(self, params: dict[str, float]) -> Known | None:
+        """What a sampler may know of these numbers before they are tried."""
+        network = self._decode(params)
+        if network is None:
+            return None
+        cost = self._cost_of(network)
+        other = network.macs if cost == network.params else network.params
+        return Known(cost, (other,), network.key, self._shape_of(network))
 
     def _propose(self, trial: int, params: dict[str, float]) -> bool:
         """Whether the study takes the network that these numbers decode to: allowed and new."""

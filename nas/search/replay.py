@@ -32,6 +32,7 @@ class Networks:
         curves: by key: (validation accuracy, training loss) of each epoch from 1.
         seeds: by key: of its training.
         cost_of: what the search makes small.
+        shape_of: what a sampler sees of a network; see `nas.space.Space.realised`.
         epoch_seconds: of a network's training, on a quiet machine.
         validation_images: how many images each reading was taken on.
     """
@@ -41,6 +42,7 @@ class Networks:
     curves: Mapping[str, tuple[tuple[float, float], ...]]
     seeds: Mapping[str, int]
     cost_of: Callable[[Architecture], int]
+    shape_of: Callable[[Architecture], tuple[float, ...]]
     epoch_seconds: Callable[[Architecture], float]
     validation_images: int
 
@@ -172,6 +174,9 @@ class _Player(Loop):
 
     def _decode(self, params: Mapping[str, float]) -> Architecture | None:
         return self._networks.decode(params)
+
+    def _shape_of(self, architecture: Architecture) -> tuple[float, ...]:
+        return self._networks.shape_of(architecture)
 
     def _seed_of(self, architecture: Architecture) -> int:
         return self._networks.seeds[architecture.key]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
+from nas.search.cost_aware import CostAwareSampler, Known
 
 DRAWS = 200
 """So many proposals in a row that were all seen before, and the space counts as exhausted."""
@@ -25,23 +28,57 @@ class SpaceExhausted(NasError):  # noqa: N818  (an end of the search, not a faul
     """Nothing new was found in `DRAWS` draws; the search ends well."""
 
 
-def tpe(seed: int) -> BaseSampler:
+CostOf = Callable[[dict[str, Any]], Known | None]
+"""What is known of parameters before training; None where a study cannot take them."""
+
+
+class MakeSampler(Protocol):
+    """A base sampler from its seed; `cost` and `reference` as `CostAwareSampler` takes them, for one that can use them.
+
+    The same seed proposes the same in one worker.
+    """
+
+    def __call__(
+        self, seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None
+    ) -> BaseSampler:
+        """Make it."""
+
+
+def cost_aware(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
+    """Expected hypervolume improvement with the exact cost; see `nas.search.cost_aware`."""
+    return CostAwareSampler(cost, seed=seed, reference=reference)
+
+
+def tpe(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
     """Tree-structured Parzen estimator over all parameters at once; trials still running elsewhere count as bad."""
     return TPESampler(multivariate=True, constant_liar=True, seed=seed)
 
 
-def nsga2(seed: int) -> BaseSampler:
+def nsga2(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
     """NSGA-II with a population of 16: Optuna's 50 would leave a search of 200 trials four generations."""
     return NSGAIISampler(population_size=16, seed=seed)
 
 
-def random(seed: int) -> BaseSampler:
+def sobol(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
+    """Scrambled Sobol points over all parameters; every worker has a sequence of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # its signature may change; these tests would tell
+        return QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
+
+
+def random(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
     """Uniform and independent."""
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, "random": random}
-"""Every base sampler by its name, as a function of the seed: the same seed proposes the same in one worker."""
+SAMPLERS: dict[str, MakeSampler] = {
+    "cost-aware": cost_aware,
+    "tpe": tpe,
+    "nsga2": nsga2,
+    "sobol": sobol,
+    "random": random,
+}
+"""Every base sampler by its name."""
 
 
 class DistinctSampler(BaseSampler):

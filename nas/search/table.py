@@ -120,6 +120,11 @@ class Table:
         return self.space.coordinates if self.is_grid else (ROW,)
 
     @property
+    def reference(self) -> tuple[float, float]:
+        """(accuracy, cost) that bounds the hypervolume: chance, and the space's upper cost."""
+        return 1 / self.space.classes, float(self.space.cost_range[1])
+
+    @property
     def epochs(self) -> int:
         """Of every training."""
         return len(next(iter(next(iter(self.rows.values())).values())).curve)
@@ -174,6 +179,7 @@ class Table:
             curves={key: tuple((accuracy, loss) for _, accuracy, loss in row.curve) for key, row in seen.items()},
             seeds={key: row.seed for key, row in seen.items()},
             cost_of=self.space.cost_of,
+            shape_of=self.space.realised,
             epoch_seconds=epoch_seconds,
             validation_images=self.validation_images,
         )

@@ -88,6 +88,7 @@ class SearchWorker(Loop):
                 epochs=setup.space.recipe.epochs,
                 seed=options.seed,
                 sampler=options.sampler,
+                reference=(1 / setup.space.classes, float(setup.space.cost_range[1])),
             ),
             setup.opened.storage,
             self._claims,
@@ -127,6 +128,9 @@ class SearchWorker(Loop):
         space = self._setup.space
         architecture = space.decode([params[name] for name in space.coordinates])
         return architecture if space.allows(architecture) else None
+
+    def _shape_of(self, architecture: Architecture) -> tuple[float, ...]:
+        return self._setup.space.realised(architecture)
 
     def _seed_of(self, architecture: Architecture) -> int:
         return training_seed(self._options.seed, architecture.key)

@@ -29,21 +29,31 @@ def predicted_ends(curves: Curves) -> FloatArray | None:
     """
     if not can_predict(curves):
         return None
-    ends = np.full(curves.values.shape, np.nan)
     size = np.log1p(curves.costs)
-    for column in range(curves.values.shape[1]):
-        values = curves.values[:, column]
-        there = ~np.isnan(values)
-        known = np.flatnonzero(there & ~np.isnan(curves.finals))
-        # Sums depend on their order in the last bits; this one is the same in whatever order the trials are.
-        known = known[np.lexsort((curves.finals[known], values[known], size[known]))]
-        goal = curves.finals[known]
-        (value, value_scale), (log_cost, cost_scale) = _standard(values[known]), _standard(size[known])
-        fitted = np.stack([(values[known] - value) / value_scale, (size[known] - log_cost) / cost_scale])
-        weights = np.linalg.solve(fitted @ fitted.T + RIDGE * np.eye(2), fitted @ (goal - goal.mean()))
-        expected = goal.mean() + weights[0] * (values - value) / value_scale
-        ends[there, column] = (expected + weights[1] * (size - log_cost) / cost_scale)[there]
-    return ends
+    columns = [expected_ends(curves.values[:, rung], size, curves.finals) for rung in range(curves.values.shape[1])]
+    return np.stack(columns, axis=1) if columns else curves.values
+
+
+def expected_ends(values: FloatArray, size: FloatArray, finals: FloatArray) -> FloatArray:
+    """The same for one rung.
+
+    Args:
+        values: (n,) at the rung, NaN where a trial has none.
+        size: (n,) finite: logarithms of the costs.
+        finals: (n,) NaN of trials that have not ended; at least one trial has both.
+
+    Returns:
+        (n,), NaN where `values` is.
+    """
+    known = np.flatnonzero(~np.isnan(values) & ~np.isnan(finals))
+    # Sums depend on their order in the last bits; this one is the same in whatever order the trials are.
+    known = known[np.lexsort((finals[known], values[known], size[known]))]
+    goal = finals[known]
+    (value, value_scale), (log_cost, cost_scale) = _standard(values[known]), _standard(size[known])
+    fitted = np.stack([(values[known] - value) / value_scale, (size[known] - log_cost) / cost_scale])
+    weights = np.linalg.solve(fitted @ fitted.T + RIDGE * np.eye(2), fitted @ (goal - goal.mean()))
+    expected = goal.mean() + weights[0] * (values - value) / value_scale
+    return np.asarray(expected + weights[1] * (size - log_cost) / cost_scale)
 
 
 def _standard(values: FloatArray) -> tuple[float, float]:

@@ -1,0 +1,444 @@
+"""A sampler for two objectives of which one, the cost, is known before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.search.gaussian_process import GaussianProcess
+from nas.search.improvement import expected_improvement
+from nas.search.pruners.prediction import expected_ends
+
+FloatArray = NDArray[np.float64]
+
+STARTUP = 12
+"""Trials that are spread over the cost before a model is asked."""
+POOL = 1024
+"""Candidates among which a proposal is chosen."""
+FRESH = 64
+"""Candidates that each proposal adds to the pool, at random over the space; the oldest leave it."""
+NEARBY = 64
+"""Candidates of each proposal that differ from one of the front in a few parameters."""
+READ = 500
+"""Trials that the model reads, at most: the half nearest to the front, and as many of the others."""
+PAIRS = 8
+"""Completed trials with a value at a step, from which on that step says something about a trial that is not."""
+EXPLORED = 2.0
+"""After n trials a proposal is a random candidate with probability 2 / n."""
+STEP = 0.1
+"""Standard deviation of a small move of a number, in parts of its range."""
+
+# Nodes and weights of a normal distribution, for a cost that is not known.
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a proposal before it is tried.
+
+    Args:
+        cost: what objective 1 will be, finite.
+        amounts: more finite numbers > 0 that the value may depend on, such as multiply-adds: always as many.
+        key: two proposals with one key are the same; None says so by what the model sees of them.
+        shape: finite numbers, about 0..1, by which the model sees it in place of its parameters: always as many. For
+            parameters that are moved, rounded or repaired before they are what is tried.
+    """
+
+    cost: float
+    amounts: tuple[float, ...] = ()
+    key: str | None = None
+    shape: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Parameters, and what the model sees of them."""
+
+    params: dict[str, Any]
+    known: Known | None
+    inputs: FloatArray
+
+    @property
+    def identity(self) -> object:
+        """What makes two of them the same."""
+        if self.known is not None and self.known.key is not None:
+            return self.known.key
+        return self.inputs.tobytes()
+
+
+class CostAwareSampler(BaseSampler):
+    """Proposes where the hypervolume is expected to grow most, by a model of the value and the exact cost.
+
+    A Gaussian process (`nas.search.gaussian_process`) models objective 0 over the parameters, the cost and whatever
+    else is known without training. Of about a thousand candidates, some of them near the front, that is taken whose
+    expected improvement of the hypervolume is largest (`nas.search.improvement`), with the front taken at the model's
+    means: a lucky reading is no better network. What is running or was tried is not proposed again.
+
+    The first `STARTUP` trials are spread over the cost by the van der Corput sequence of the trials' numbers, whoever
+    asks. Later each proposal is a random candidate with probability 2 / (number of trials).
+
+    A trial that was pruned or is still running counts by the last value that it reported: as what the completed
+    trials' values at that step and costs let expect of its end, with that regression's error as its uncertainty. One
+    without a value counts as the model expects it, so that workers do not ask for the same. Trials that break a
+    constraint (but for `nas.search.pruned`'s mark) are not read.
+
+    Everything is read from the study at each proposal; what is kept in between saves time only: a pool of candidates,
+    and the costs of trials that have ended. The model reads `READ` trials at most.
+
+    Args:
+        cost: the cost of parameters, as a number or a `Known`; None where a study cannot take them. Without it
+            objective 1 is modelled like objective 0. In a study of one objective the cost is something the value
+            depends on.
+        space: what is proposed together, and what `cost` is asked for. None learns it, as Optuna's samplers do: from
+            the parameters that all completed trials have, so that the first trials are independent draws.
+        seed: of the candidates; None is a different one each time.
+        reference: (value, cost) that bounds the hypervolume, in the study's units; None is a tenth beyond the worst
+            that is seen.
+    """
+
+    def __init__(
+        self,
+        cost: Callable[[dict[str, Any]], float | Known | None] | None = None,
+        *,
+        space: Mapping[str, BaseDistribution] | None = None,
+        seed: int | None = None,
+        reference: tuple[float, float] | None = None,
+    ) -> None:
+        self._cost = cost
+        self._whole = None if space is None else dict(space)
+        self._reference = reference
+        self._rng = np.random.default_rng(seed)
+        self._independent = RandomSampler(seed=seed)
+        self._intersection = IntersectionSearchSpace()
+        self._space: dict[str, BaseDistribution] = {}
+        self._pool: list[_Candidate] = []
+        self._ended: dict[int, _Candidate | None] = {}
+        self._offered: tuple[int, set[object]] = (-1, set())
+
+    def reseed_rng(self) -> None:
+        """New random numbers; Optuna calls it when trials run in threads."""
+        self._rng = np.random.default_rng()
+        self._independent.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space that was given, or the parameters of every completed trial that have more than one value."""
+        if self._whole is not None:
+            return dict(self._whole)
+        space = self._intersection.calculate(study)
+        return {name: distribution for name, distribution in space.items() if not distribution.single()}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A parameter that is not proposed with the others: uniform."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """All parameters of the space; of an empty one none.
+
+        Asked again for the same trial it proposes something else. Where no candidate is allowed, or all were tried,
+        it is a random point of the space.
+
+        Raises:
+            ValueError: the study has more than two objectives.
+        """
+        if len(study.directions) > 2:
+            raise ValueError(f"this sampler serves one or two objectives, this study has {len(study.directions)}")
+        if not search_space:
+            return {}
+        if search_space != self._space:
+            self._space, self._pool, self._ended = dict(search_space), [], {}
+        trials, seen = self._seen(study, trial)
+        if self._offered[0] != trial.number:
+            self._offered = (trial.number, set())
+        taken = self._offered[1] | {one.identity for one in seen}
+        fresh = self._candidates(taken, [self._uniform() for _ in range(FRESH)])
+        self._pool = ([one for one in self._pool if one.identity not in taken] + fresh)[-POOL:]
+        if not self._pool:
+            return self._uniform()
+        complete = sum(other.state == TrialState.COMPLETE for other in trials)
+        if trial.number < STARTUP or complete < 2:
+            chosen = self._spread_out(trial.number, fresh or self._pool)
+        elif self._rng.random() < EXPLORED / len(trials):
+            chosen = self._pool[int(self._rng.integers(len(self._pool)))]
+        else:
+            chosen = self._best(study, trials, seen, taken)
+        self._offered[1].add(chosen.identity)
+        return chosen.params
+
+    def _spread_out(self, number: int, candidates: Sequence[_Candidate]) -> _Candidate:
+        """The candidate whose cost is nearest to the trial's place in a sequence that fills the range evenly."""
+        known = [one.known.cost for one in candidates if one.known is not None]
+        if not known:
+            return candidates[0]
+        costs = np.log10(known) if min(known) > 0 else np.array(known)
+        place = costs.min() + van_der_corput(number + 1) * np.ptp(costs)
+        return candidates[int(np.argmin(abs(costs - place)))]
+
+    def _best(
+        self, study: Study, trials: Sequence[FrozenTrial], seen: Sequence[_Candidate], taken: set[object]
+    ) -> _Candidate:
+        """The candidate of the largest expected improvement."""
+        signs = [1.0 if direction == StudyDirection.MAXIMIZE else -1.0 for direction in study.directions]
+        inputs = np.stack([one.inputs for one in seen])
+        costs = _Costs(self._cost is not None, trials, seen, signs, inputs)
+        values, variances = _values(trials, signs[0], costs.of_seen)
+        # What has no value yet counts as it is expected, and is then certain: nobody should ask for the same.
+        model = self._model(inputs, values, variances, costs.of_seen)
+        waiting = np.isnan(values)
+        if waiting.any():
+            values, variances = values.copy(), variances.copy()
+            values[waiting] = model.predict(inputs[waiting])[0]
+            model = self._model(inputs, values, variances, costs.of_seen, like=model)
+        means, _ = model.predict(inputs)
+        on_front = np.flatnonzero(_behind(costs.of_seen, means) <= 0)
+        nearby = [self._moved(seen[row].params) for row in self._rng.choice(on_front, NEARBY)]
+        candidates = self._pool + self._candidates(taken, nearby)
+        points = np.stack([one.inputs for one in candidates])
+        expected, stds = model.predict(points)
+        corner = self._corner(costs, means, signs)
+        gains = np.zeros(len(candidates))
+        for at, weight in costs.of(candidates, points):
+            gains += weight * expected_improvement(
+                at, expected, stds, front_costs=costs.of_seen[on_front], front_values=means[on_front], corner=corner
+            )
+        return candidates[int(np.argmax(gains))]
+
+    def _model(
+        self,
+        inputs: FloatArray,
+        values: FloatArray,
+        variances: FloatArray,
+        costs: FloatArray,
+        *,
+        like: GaussianProcess | None = None,
+    ) -> GaussianProcess:
+        rows = np.flatnonzero(~np.isnan(values))
+        if len(rows) > READ:
+            near = rows[np.argsort(_behind(costs[rows], values[rows]), kind="stable")]
+            few, rest = near[: READ // 2], near[READ // 2 :]
+            rows = np.sort(np.concatenate([few, rest[np.arange(READ - len(few)) * len(rest) // (READ - len(few))]]))
+        return GaussianProcess(inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows], like=like)
+
+    @property
+    def _amounts(self) -> int:
+        known = self._pool[0].known
+        return 0 if known is None else 1 + len(known.amounts)
+
+    def _corner(self, costs: _Costs, means: FloatArray, signs: Sequence[float]) -> tuple[float, float]:
+        """(cost, value) of the reference, as the model has them."""
+        if self._reference is not None:
+            value, cost = self._reference
+            return costs.scaled(cost), signs[0] * value
+        return costs.edge, float(means.min() - 0.1 * np.ptp(means))
+
+    def _seen(self, study: Study, trial: FrozenTrial) -> tuple[list[FrozenTrial], list[_Candidate]]:
+        """Trials with all parameters of the space, in the order of their numbers, and what the model sees of them."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        trials, seen = [], []
+        for other in study.get_trials(deepcopy=False, states=states):
+            if other.number == trial.number or not _is_read(other):
+                continue
+            if other.number not in self._ended:
+                there = all(other.distributions.get(name) == kind for name, kind in self._space.items())
+                known = self._candidate({name: other.params[name] for name in self._space}) if there else None
+                if other.state == TrialState.RUNNING and known is None:  # its parameters may still come
+                    continue
+                self._ended[other.number] = known
+            candidate = self._ended[other.number]
+            if candidate is not None:
+                trials.append(other)
+                seen.append(candidate)
+        return trials, seen
+
+    def _candidates(self, taken: set[object], proposals: Sequence[dict[str, Any]]) -> list[_Candidate]:
+        """Those that are allowed and new."""
+        made = [one for params in proposals if (one := self._candidate(params)) is not None]
+        return [one for one in made if one.identity not in taken]
+
+    def _candidate(self, params: dict[str, Any]) -> _Candidate | None:
+        known: Known | None = None
+        if self._cost is not None:
+            said = self._cost(params)
+            if said is None:
+                return None
+            known = said if isinstance(said, Known) else Known(float(said))
+            if not math.isfinite(known.cost):
+                raise ValueError(f"the cost of {params} is {known.cost}: it must be a finite number, or None")
+        amounts = [] if known is None else [known.cost, *known.amounts]
+        if known is not None and known.shape is not None:
+            shape: Sequence[float] = known.shape
+        else:
+            shape = [number for name, kind in self._space.items() for number in _inputs(kind, params[name])]
+        # Amounts work by their order of magnitude.
+        return _Candidate(params, known, np.array([*(_magnitude(amount) for amount in amounts), *shape]))
+
+    def _uniform(self) -> dict[str, Any]:
+        return {
+            name: _value(kind, float(unit))
+            for (name, kind), unit in zip(self._space.items(), self._rng.random(len(self._space)), strict=True)
+        }
+
+    def _moved(self, params: dict[str, Any]) -> dict[str, Any]:
+        """A few parameters anew: each a small step from where it was, or anywhere."""
+        names = list(self._space)
+        count = 1 + int(self._rng.integers(min(3, len(names))))
+        moved = dict(params)
+        for name in self._rng.choice(names, count, replace=False):
+            kind = self._space[name]
+            unit = float(self._rng.random())
+            if not isinstance(kind, CategoricalDistribution) and self._rng.random() < 0.5:
+                unit = float(np.clip(_inputs(kind, params[name])[0] + STEP * self._rng.standard_normal(), 0, 1))
+            moved[str(name)] = _value(kind, unit)
+        return moved
+
+
+class _Costs:
+    """Objective 1 of what is seen and of candidates: exact, or by a model of its own; smaller is better.
+
+    Args:
+        known: every candidate says its own.
+    """
+
+    def __init__(
+        self,
+        known: bool,
+        trials: Sequence[FrozenTrial],
+        seen: Sequence[_Candidate],
+        signs: Sequence[float],
+        inputs: FloatArray,
+    ) -> None:
+        self._known = known
+        self._model: GaussianProcess | None = None
+        self._sign = -signs[1] if len(signs) == 2 else 0.0
+        if self._sign == 0:
+            numbers = np.zeros(len(seen))
+        elif known:
+            numbers = np.array([one.known.cost for one in seen if one.known is not None])
+        else:
+            numbers = np.array(
+                [other.values[1] if other.state == TrialState.COMPLETE else math.nan for other in trials]
+            )
+        self._log = self._sign > 0 and bool(np.nanmin(numbers) > 0)
+        self.of_seen: FloatArray = np.array([self.scaled(number) for number in numbers])
+        missing = np.isnan(self.of_seen)
+        if self._sign and not known:
+            self._model = GaussianProcess(inputs[~missing], self.of_seen[~missing])
+            if missing.any():
+                self.of_seen[missing] = self._model.predict(inputs[missing])[0]
+        self.edge = float(self.of_seen.max() + (0.1 * np.ptp(self.of_seen) or 1.0))
+        """A tenth beyond the largest."""
+
+    def scaled(self, number: float) -> float:
+        """One cost as the hypervolume is measured in: a logarithm where all are positive."""
+        return math.log10(number) if self._log and number > 0 else self._sign * number
+
+    def of(self, candidates: Sequence[_Candidate], points: FloatArray) -> list[tuple[FloatArray, float]]:
+        """(costs, weight) whose weighted mean is the expectation over the costs."""
+        if self._model is not None:
+            means, stds = self._model.predict(points)
+            return [(means + node * stds, weight / WEIGHTS.sum()) for node, weight in zip(NODES, WEIGHTS, strict=True)]
+        if self._sign == 0:
+            return [(np.zeros(len(candidates)), 1.0)]
+        return [(np.array([self.scaled(one.known.cost) for one in candidates if one.known is not None]), 1.0)]
+
+
+def van_der_corput(number: int) -> float:
+    """The `number`-th of a sequence in (0, 1) whose every beginning is spread evenly: 1/2, 1/4, 3/4, 1/8, ...
+
+    Args:
+        number: from 1.
+    """
+    value, place = 0.0, 0.5
+    while number:
+        value += place * (number & 1)
+        number >>= 1
+        place /= 2
+    return value
+
+
+def _values(trials: Sequence[FrozenTrial], sign: float, costs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(values, variances beyond a completed trial's): larger is better, NaN where nothing is known of the end."""
+    finals = np.array([sign * other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in trials])
+    values, variances = finals.copy(), np.zeros(len(trials))
+    for step in sorted({step for other in trials if other.state != TrialState.COMPLETE and (step := _last(other))}):
+        at = np.array([sign * other.intermediate_values.get(step, math.nan) for other in trials])
+        at[~np.isfinite(at)] = math.nan
+        both = ~np.isnan(at) & ~np.isnan(finals)
+        asked = np.array(
+            [math.isnan(final) and _last(other) == step for other, final in zip(trials, finals, strict=True)]
+        )
+        if both.sum() >= PAIRS:
+            ends = expected_ends(at, costs, finals)
+            values[asked] = ends[asked]
+            variances[asked] = float(np.mean((finals[both] - ends[both]) ** 2))
+    return values, variances
+
+
+def _last(trial: FrozenTrial) -> int:
+    """The last step with a finite value; 0 of none."""
+    return max((step for step, value in trial.intermediate_values.items() if math.isfinite(value)), default=0)
+
+
+def _is_read(trial: FrozenTrial) -> bool:
+    """It breaks no constraint, and its objectives are numbers that can be compared."""
+    if trial.state == TrialState.COMPLETE and not all(math.isfinite(value) for value in trial.values):
+        return False
+    return trial.state == TrialState.PRUNED or all(value <= 0 for value in trial.constraints.values())
+
+
+def _behind(costs: FloatArray, values: FloatArray) -> FloatArray:
+    """How far each is behind the best of those with at most its cost; 0 and less is the front."""
+    order = np.lexsort((-values, costs))
+    best = np.maximum.accumulate(values[order])
+    behind = np.empty(len(values))
+    behind[order] = best - values[order]
+    return behind
+
+
+def _magnitude(amount: float) -> float:
+    return math.log10(amount) if amount > 0 else amount
+
+
+def _inputs(kind: BaseDistribution, value: Any) -> list[float]:
+    """A parameter for the model: its place in its range, in 0..1; of categories one number each, 1 for its own."""
+    if isinstance(kind, CategoricalDistribution):
+        place = kind.to_internal_repr(value)
+        return [float(place == index) for index in range(len(kind.choices))]
+    assert isinstance(kind, FloatDistribution | IntDistribution)
+    low, high = float(kind.low), float(kind.high)
+    if high == low:
+        return [0.5]
+    if kind.log:
+        return [math.log(float(value) / low) / math.log(high / low)]
+    return [(float(value) - low) / (high - low)]
+
+
+def _value(kind: BaseDistribution, unit: float) -> Any:
+    """The parameter at a place in its range, which is 0..1; whole numbers and steps have equal parts of it."""
+    if isinstance(kind, CategoricalDistribution):
+        return kind.choices[min(int(unit * len(kind.choices)), len(kind.choices) - 1)]
+    assert isinstance(kind, FloatDistribution | IntDistribution)
+    low, high, step = float(kind.low), float(kind.high), float(kind.step or 0)
+    if kind.log:
+        low, high = (low - step / 2, high + step / 2) if step else (low, high)
+        number = low * (high / low) ** unit
+    elif step:
+        number = low + step * min(int(unit * (round((high - low) / step) + 1)), round((high - low) / step))
+    else:
+        number = low + unit * (high - low)
+    if isinstance(kind, IntDistribution):
+        return int(np.clip(round(number), kind.low, kind.high))
+    return float(np.clip(number, kind.low, kind.high))
