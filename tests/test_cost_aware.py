@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas.pareto import hypervolume
 from nas.search import cost_aware
-from nas.search.cost_aware import STARTUP, CostAwareSampler, Known, van_der_corput
+from nas.search.cost_aware import LOSSES, STARTUP, CostAwareSampler, Known, van_der_corput
 from nas.search.gaussian_process import GaussianProcess
 
 SPACE = {name: FloatDistribution(0, 1) for name in ("size", "a", "b", "c")}
@@ -169,6 +169,29 @@ def test_a_trial_that_was_stopped_counts_by_its_last_value(state: TrialState) ->
 
     assert share(+0.1) > 0.8
     assert share(-0.1) < 0.2
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["telling", "noise"])
+def test_a_training_loss_is_trusted_where_it_tells_the_values_of_others(honest: bool) -> None:
+    """Noisy values: a loss that tells the truth makes the search better, one that is noise does not make it worse."""
+
+    def found(attribute: str) -> float:
+        results = []
+        for seed in range(6):
+            study = study_of(CostAwareSampler(cost, space=SPACE, seed=seed))
+            rng = np.random.default_rng(seed)
+            for _ in range(40):
+                trial = study.ask(SPACE)
+                value = accuracy(trial.params) + 0.08 * rng.standard_normal()
+                trial.storage.set_trial_intermediate_value(trial._trial_id, 1, value)
+                loss = 1 - accuracy(trial.params) if honest else float(rng.random())
+                trial.set_user_attr(attribute, [loss])
+                study.tell(trial, [value, cost(trial.params)])
+            results.append(truth(study))
+        return float(np.mean(results))
+
+    with_loss, without = found(LOSSES), found("something else")
+    assert with_loss > without + 0.005 if honest else with_loss > without - 0.01
 
 
 def test_the_model_reads_no_more_than_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:

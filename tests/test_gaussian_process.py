@@ -64,6 +64,23 @@ def test_it_learns_and_knows_what_it_does_not_know() -> None:
     assert np.median(fewer) > 1.5 * np.median(stds)
 
 
+def test_what_is_left_out_is_not_seen() -> None:
+    points, values = seen(12, 2)
+    variances = np.linspace(0, 0.1, 12)
+    model = GaussianProcess(points, values, amounts=1, variances=variances)
+    for row in range(12):
+        others = np.arange(12) != row
+        rest = GaussianProcess(points[others], values[others], amounts=1, variances=variances[others], like=model)
+        # the same standardisation: the model without a point has not another scale
+        rest._middle, rest._spread, rest._mean, rest._scale = model._middle, model._spread, model._mean, model._scale
+        rest._points = model._points[others]
+        noise = np.exp(model._log[5]) + variances[others] / model._scale**2 + 1e-6
+        covariance = model._covariance(rest._points, rest._points) + np.diag(noise)
+        rest._factor = np.linalg.cholesky(covariance)
+        rest._weights = np.linalg.solve(covariance, (values[others] - model._mean) / model._scale)
+        assert model.left_out()[row] == pytest.approx(rest.predict(points[row : row + 1])[0][0], rel=1e-6)
+
+
 def test_an_uncertain_value_weighs_less() -> None:
     points, values = seen(40, 2)
     wrong = values.copy()

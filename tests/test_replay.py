@@ -16,6 +16,7 @@ from nas.search.loop import Plan
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.pruners.none import NonePruner
 from nas.search.replay import MemoryPlaces, Moment, Networks, replay
+from nas.search.samplers import SAMPLERS
 from nas.search.table import Table
 from tests.recorded import EPOCHS, GRID, table_file
 from tests.test_claims import row as claimed_row
@@ -134,7 +135,7 @@ def test_a_row_is_what_a_search_would_have_recorded(table: Table, workers: int) 
         assert row.finished_at.timestamp() == pytest.approx(moment.seconds, abs=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_same_seed_is_the_same_search_and_another_is_another(table: Table, sampler: str) -> None:
     networks = table.networks(0)
     first, again, other = (played(networks, NonePruner(), workers=2, sampler=sampler, seed=seed) for seed in (0, 0, 1))

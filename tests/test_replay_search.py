@@ -58,6 +58,8 @@ def search(folder: Path, *options: str) -> StudyFolder:
     ("sampler", "pruner"),
     [
         ("random", "conformal"),
+        ("cost-aware", "conformal"),
+        pytest.param("cost-aware", "none", marks=pytest.mark.slow),
         ("tpe", "none"),
         pytest.param("tpe", "conformal", marks=pytest.mark.slow),
         pytest.param("random", "none", marks=pytest.mark.slow),

@@ -240,6 +240,42 @@ def test_levels(tmp_path: Path) -> None:
     assert [space._target(u) for u in (0, 0.166, 0.167, 1)] == [targets[0], targets[0], targets[1], targets[5]]
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_shape_is_read_back_from_its_network(rule: str) -> None:
+    """Up to rounding and repair: the drawn values, as places in their ranges."""
+    space = load_space("imagenet").narrowed(rule=rule)
+    apart: list[float] = []
+    widths: list[float] = []
+    for vector in vectors(space, 30):
+        vector[0] = 1.0  # the largest: rounding matters least
+        drawn = space.shapes.draw(vector[1:])
+        found = space.realised(space.decode(vector))
+        assert len(found) == len(space.coordinates) - 1
+        places = dict(zip(space.coordinates[1:], found, strict=True))
+        for name, values in drawn.items():
+            given = getattr(space.file.widths, name)
+            if given.fixed:
+                continue
+            there = [given.low + places[f"m{m}.{name}"] * (given.high - given.low) for m in range(1, len(values) + 1)]
+            if name == "width":
+                widths.append(float(np.corrcoef(there, np.log(values))[0, 1]))
+            else:
+                apart.extend(np.abs(np.array(there) - values))
+    assert np.median(apart) < 0.03
+    assert np.median(widths) > 0.95
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_on_a_grid_levels_are_read_back(name: str) -> None:
+    space = load_space(name)
+    for point in itertools.islice(itertools.product(*((np.arange(n) + 0.5) / n for n in space.levels)), 0, None, 17):
+        if point[0] < 0.8:
+            continue
+        places = space.realised(space.decode(point))
+        levels = [int(place * n) / (n - 1) for place, n in zip(point[1:], space.levels[1:], strict=True) if n]
+        assert np.abs(np.array(places) - levels).max() < 0.3
+
+
 def test_the_first_target_is_the_low_end_and_the_last_the_high_end() -> None:
     for cost in ("params", "macs"):
         space = load_space("cifar10").narrowed(cost=cost)

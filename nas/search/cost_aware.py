@@ -35,6 +35,10 @@ PAIRS = 8
 """Completed trials with a value at a step, from which on that step says something about a trial that is not."""
 EXPLORED = 2.0
 """After n trials a proposal is a random candidate with probability 2 / n."""
+LOSSES = "train_loss"
+"""User attribute of a trial: its training loss at each step that it reported, in their order."""
+TRUST = (0.0, 0.5, 1.0)
+"""Weights that what the training loss lets expect of a value may have in place of the value itself."""
 STEP = 0.1
 """Standard deviation of a small move of a number, in parts of its range."""
 
@@ -86,6 +90,11 @@ class CostAwareSampler(BaseSampler):
 
     The first `STARTUP` trials are spread over the cost by the van der Corput sequence of the trials' numbers, whoever
     asks. Later each proposal is a random candidate with probability 2 / (number of trials).
+
+    Where trials have the user attribute ``train_loss`` (`LOSSES`), a completed trial may count not as the value that it
+    reported but as what its training loss and cost let expect of it, by a ridge regression on the completed trials, or
+    half as each: whichever lets the model predict the values of the trials it leaves out best. A value on few
+    validation images is mostly luck where networks are alike; a training loss is not.
 
     A trial that was pruned or is still running counts by the last value that it reported: as what the completed
     trials' values at that step and costs let expect of its end, with that regression's error as its uncertainty. One
@@ -194,14 +203,16 @@ class CostAwareSampler(BaseSampler):
         signs = [1.0 if direction == StudyDirection.MAXIMIZE else -1.0 for direction in study.directions]
         inputs = np.stack([one.inputs for one in seen])
         costs = _Costs(self._cost is not None, trials, seen, signs, inputs)
-        values, variances = _values(trials, signs[0], costs.of_seen)
+        values, variances, model = self._fitted(inputs, trials, signs[0], costs.of_seen)
         # What has no value yet counts as it is expected, and is then certain: nobody should ask for the same.
-        model = self._model(inputs, values, variances, costs.of_seen)
         waiting = np.isnan(values)
         if waiting.any():
             values, variances = values.copy(), variances.copy()
             values[waiting] = model.predict(inputs[waiting])[0]
-            model = self._model(inputs, values, variances, costs.of_seen, like=model)
+            rows = self._rows(values, costs.of_seen)
+            model = GaussianProcess(
+                inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows], like=model
+            )
         means, _ = model.predict(inputs)
         on_front = np.flatnonzero(_behind(costs.of_seen, means) <= 0)
         nearby = [self._moved(seen[row].params) for row in self._rng.choice(on_front, NEARBY)]
@@ -216,21 +227,34 @@ class CostAwareSampler(BaseSampler):
             )
         return candidates[int(np.argmax(gains))]
 
-    def _model(
-        self,
-        inputs: FloatArray,
-        values: FloatArray,
-        variances: FloatArray,
-        costs: FloatArray,
-        *,
-        like: GaussianProcess | None = None,
-    ) -> GaussianProcess:
+    def _fitted(
+        self, inputs: FloatArray, trials: Sequence[FrozenTrial], sign: float, costs: FloatArray
+    ) -> tuple[FloatArray, FloatArray, GaussianProcess]:
+        """(values, variances, model): what each trial counts as, NaN where that is not known, and the model of it."""
+        finals = _finals(trials, sign)
+        by_value = _expected(trials, _reported(sign), finals, costs)
+        by_loss = _expected(trials, _losses, finals, costs)
+        known = np.where(np.isnan(finals), by_value[0], finals)
+        variances = np.where(np.isnan(finals), by_value[1], 0.0)
+        best: tuple[float, FloatArray, GaussianProcess] | None = None
+        for trust in TRUST if np.isfinite(by_loss[0]).any() else TRUST[:1]:
+            values = np.where(np.isnan(by_loss[0]), known, (1 - trust) * known + trust * by_loss[0])
+            rows = self._rows(values, costs)
+            model = GaussianProcess(inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows])
+            error = float(np.nanmean((model.left_out() - finals[rows]) ** 2))
+            if best is None or error < best[0]:
+                best = error, values, model
+        assert best is not None
+        return best[1], variances, best[2]
+
+    def _rows(self, values: FloatArray, costs: FloatArray) -> NDArray[np.intp]:
+        """Those that the model reads."""
         rows = np.flatnonzero(~np.isnan(values))
         if len(rows) > READ:
             near = rows[np.argsort(_behind(costs[rows], values[rows]), kind="stable")]
             few, rest = near[: READ // 2], near[READ // 2 :]
             rows = np.sort(np.concatenate([few, rest[np.arange(READ - len(few)) * len(rest) // (READ - len(few))]]))
-        return GaussianProcess(inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows], like=like)
+        return rows
 
     @property
     def _amounts(self) -> int:
@@ -369,27 +393,49 @@ def van_der_corput(number: int) -> float:
     return value
 
 
-def _values(trials: Sequence[FrozenTrial], sign: float, costs: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(values, variances beyond a completed trial's): larger is better, NaN where nothing is known of the end."""
-    finals = np.array([sign * other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in trials])
-    values, variances = finals.copy(), np.zeros(len(trials))
-    for step in sorted({step for other in trials if other.state != TrialState.COMPLETE and (step := _last(other))}):
-        at = np.array([sign * other.intermediate_values.get(step, math.nan) for other in trials])
-        at[~np.isfinite(at)] = math.nan
+def _finals(trials: Sequence[FrozenTrial], sign: float) -> FloatArray:
+    """Objective 0 of the completed trials, larger is better; NaN of the others."""
+    return np.array([sign * other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in trials])
+
+
+def _expected(
+    trials: Sequence[FrozenTrial],
+    curve_of: Callable[[FrozenTrial], dict[int, float]],
+    finals: FloatArray,
+    costs: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """(ends, variances) that each trial's last point on a curve lets expect; NaN where that is not known."""
+    curves = [curve_of(other) for other in trials]
+    last = np.array([max(curve, default=-1) for curve in curves])
+    ends, variances = np.full(len(trials), math.nan), np.zeros(len(trials))
+    for step in np.unique(last[last >= 0]):
+        at = np.array([curve.get(int(step), math.nan) for curve in curves])
         both = ~np.isnan(at) & ~np.isnan(finals)
-        asked = np.array(
-            [math.isnan(final) and _last(other) == step for other, final in zip(trials, finals, strict=True)]
-        )
+        asked = last == step
         if both.sum() >= PAIRS:
-            ends = expected_ends(at, costs, finals)
-            values[asked] = ends[asked]
-            variances[asked] = float(np.mean((finals[both] - ends[both]) ** 2))
-    return values, variances
+            found = expected_ends(at, costs, finals)
+            ends[asked] = found[asked]
+            variances[asked] = float(np.mean((finals[both] - found[both]) ** 2))
+    return ends, variances
 
 
-def _last(trial: FrozenTrial) -> int:
-    """The last step with a finite value; 0 of none."""
-    return max((step for step, value in trial.intermediate_values.items() if math.isfinite(value)), default=0)
+def _reported(sign: float) -> Callable[[FrozenTrial], dict[int, float]]:
+    """A trial's reported values by step."""
+    return lambda trial: {
+        step: sign * value for step, value in trial.intermediate_values.items() if math.isfinite(value)
+    }
+
+
+def _losses(trial: FrozenTrial) -> dict[int, float]:
+    """A trial's training losses by step, where it has one for each."""
+    losses, steps = trial.user_attrs.get(LOSSES), sorted(trial.intermediate_values)
+    if not isinstance(losses, Sequence) or len(losses) != len(steps):
+        return {}
+    return {
+        step: float(loss)
+        for step, loss in zip(steps, losses, strict=True)
+        if isinstance(loss, int | float) and math.isfinite(loss)
+    }
 
 
 def _is_read(trial: FrozenTrial) -> bool:

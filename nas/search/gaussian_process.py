@@ -72,6 +72,7 @@ class GaussianProcess:
             self._log = like._log
         noise = np.exp(self._log[5]) + extra + JITTER
         self._factor = np.linalg.cholesky(self._covariance(self._points, self._points) + np.diag(noise))
+        self._goal = goal
         self._weights = cho_solve((self._factor, True), goal)
 
     def predict(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -83,6 +84,14 @@ class GaussianProcess:
         own = linear * (at * at).mean(axis=1) + (first if self._amounts else 0.0) + second
         variance = np.maximum(own - (explained * explained).sum(axis=0), 1e-12)
         return self._mean + self._scale * (cross @ self._weights), self._scale * np.sqrt(variance)
+
+    def left_out(self) -> FloatArray:
+        """(n,) what the model would say of each of its own points without having seen that value; same hyperparameters.
+
+        Rasmussen & Williams 2006, section 5.4.2.
+        """
+        root = solve_triangular(self._factor, np.eye(len(self._points)), lower=True, check_finite=False)
+        return np.asarray(self._mean + self._scale * (self._goal - self._weights / (root * root).sum(axis=0)))
 
     def _covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
         linear, first, second, near, far, _ = np.exp(self._log)

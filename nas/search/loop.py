@@ -21,7 +21,7 @@ from nas.architecture import Architecture
 from nas.curve import EpochResult
 from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.records import Row, State
-from nas.search.cost_aware import Known
+from nas.search.cost_aware import LOSSES, Known
 from nas.search.places import FAILURES, Places
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
@@ -352,6 +352,7 @@ class Loop(abc.ABC):
 
     def _end(self, run: Run, ended: Ended) -> None:
         row = self._row(run, ended)
+        run.trial.set_user_attr(LOSSES, [point.train_loss for point in run.curve])
         if ended.state == "pruned":
             pruned(run.trial)
         self._record(run, row, ended)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.errors import StudyError
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
+from nas.search.cost_aware import LOSSES
 from nas.search.loop import STATES
 from nas.search.reporting import MARK, trial_attributes
 from nas.search.study import make_optuna_study, rdb_storage
@@ -120,7 +121,7 @@ def _trial(row: Row) -> FrozenTrial:
     """A trial with the attributes that a worker gives it."""
     attributes = trial_attributes(
         row.architecture, cost=row.cost, seed=row.seed, device=row.device, threads=row.threads, worker=row.worker
-    ) | {"seconds": row.seconds}
+    ) | {"seconds": row.seconds, LOSSES: [loss for _, _, loss in row.curve]}
     if row.reason is not None:
         attributes["reason"] = row.reason
     coordinates = dict(row.coordinates or {})
