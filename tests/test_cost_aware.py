@@ -16,7 +16,8 @@ from optuna.trial import TrialState, create_trial
 
 from nas.pareto import hypervolume
 from nas.search import cost_aware
-from nas.search.cost_aware import LOSSES, STARTUP, CostAwareSampler, Known, van_der_corput
+from nas.search.cost_aware import STARTUP, CostAwareSampler, Known, van_der_corput
+from nas.search.evidence import LOSSES
 from nas.search.gaussian_process import GaussianProcess
 
 SPACE = {name: FloatDistribution(0, 1) for name in ("size", "a", "b", "c")}

@@ -39,6 +39,7 @@ def test_it_is_the_textbook_posterior(amounts: int) -> None:
     expected = values.mean() + covariance(at, points) @ inverse @ (values - values.mean())
     left = covariance(at, at) - covariance(at, points) @ inverse @ covariance(points, at)
     np.testing.assert_allclose(means, expected, rtol=1e-6)
+    np.testing.assert_array_equal(model.means(at), means)
     np.testing.assert_allclose(stds, values.std() * np.sqrt(np.diag(left)), rtol=1e-5)
 
 

@@ -15,7 +15,11 @@ def replay(
         Path, typer.Argument(help="Recorded curves: a file of [b]nas records export[/], such as studies/bench-*.csv.gz")
     ],
     sampler: Annotated[
-        str, typer.Option(help="One or more, with commas between: [b]random[/], [b]nsga2[/], [b]tpe[/].")
+        str,
+        typer.Option(
+            help="One or more, with commas between: [b]random[/], [b]sobol[/], [b]nsga2[/], [b]tpe[/], "
+            "[b]cost-aware[/]."
+        ),
     ] = "random",
     pruner: Annotated[
         str,

@@ -35,7 +35,13 @@ def search(
     trials: Annotated[int, typer.Option(help="The study ends with exactly so many complete or pruned trials.")] = 100,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study. Default: the space's name.")] = None,
-    sampler: Annotated[str, typer.Option(help="[b]tpe[/], [b]nsga2[/] or [b]random[/].")] = "tpe",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="[b]cost-aware[/] uses that the cost is known before training; to compare with: [b]tpe[/], "
+            "[b]nsga2[/], [b]sobol[/], [b]random[/]."
+        ),
+    ] = "cost-aware",
     pruner: Annotated[
         str,
         typer.Option(

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.search.evidence import expected, finals_of, losses, reported
 from nas.search.gaussian_process import GaussianProcess
-from nas.search.improvement import expected_improvement
-from nas.search.pruners.prediction import expected_ends
+from nas.search.improvement import behind, expected_improvement
+from nas.search.units import magnitude, parameter_at, unit_inputs
 
 FloatArray = NDArray[np.float64]
 
@@ -31,12 +32,8 @@ NEARBY = 64
 """Candidates of each proposal that differ from one of the front in a few parameters."""
 READ = 500
 """Trials that the model reads, at most: the half nearest to the front, and as many of the others."""
-PAIRS = 8
-"""Completed trials with a value at a step, from which on that step says something about a trial that is not."""
 EXPLORED = 2.0
 """After n trials a proposal is a random candidate with probability 2 / n."""
-LOSSES = "train_loss"
-"""User attribute of a trial: its training loss at each step that it reported, in their order."""
 TRUST = (0.0, 0.5, 1.0)
 """Weights that what the training loss lets expect of a value may have in place of the value itself."""
 STEP = 0.1
@@ -91,10 +88,10 @@ class CostAwareSampler(BaseSampler):
     The first `STARTUP` trials are spread over the cost by the van der Corput sequence of the trials' numbers, whoever
     asks. Later each proposal is a random candidate with probability 2 / (number of trials).
 
-    Where trials have the user attribute ``train_loss`` (`LOSSES`), a completed trial may count not as the value that it
-    reported but as what its training loss and cost let expect of it, by a ridge regression on the completed trials, or
-    half as each: whichever lets the model predict the values of the trials it leaves out best. A value on few
-    validation images is mostly luck where networks are alike; a training loss is not.
+    Where trials have the user attribute ``train_loss`` (`nas.search.evidence`), a completed trial may count not as the
+    value that it reported but as what its training loss and cost let expect of it, by a ridge regression on the
+    completed trials, or half as each: whichever lets the model predict the values of the trials it leaves out best. A
+    value on few validation images is mostly luck where networks are alike; a training loss is not.
 
     A trial that was pruned or is still running counts by the last value that it reported: as what the completed
     trials' values at that step and costs let expect of its end, with that regression's error as its uncertainty. One
@@ -208,13 +205,13 @@ class CostAwareSampler(BaseSampler):
         waiting = np.isnan(values)
         if waiting.any():
             values, variances = values.copy(), variances.copy()
-            values[waiting] = model.predict(inputs[waiting])[0]
+            values[waiting] = model.means(inputs[waiting])
             rows = self._rows(values, costs.of_seen)
             model = GaussianProcess(
                 inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows], like=model
             )
-        means, _ = model.predict(inputs)
-        on_front = np.flatnonzero(_behind(costs.of_seen, means) <= 0)
+        means = model.means(inputs)
+        on_front = np.flatnonzero(behind(costs.of_seen, means) <= 0)
         nearby = [self._moved(seen[row].params) for row in self._rng.choice(on_front, NEARBY)]
         candidates = self._pool + self._candidates(taken, nearby)
         points = np.stack([one.inputs for one in candidates])
@@ -231,9 +228,9 @@ class CostAwareSampler(BaseSampler):
         self, inputs: FloatArray, trials: Sequence[FrozenTrial], sign: float, costs: FloatArray
     ) -> tuple[FloatArray, FloatArray, GaussianProcess]:
         """(values, variances, model): what each trial counts as, NaN where that is not known, and the model of it."""
-        finals = _finals(trials, sign)
-        by_value = _expected(trials, _reported(sign), finals, costs)
-        by_loss = _expected(trials, _losses, finals, costs)
+        finals = finals_of(trials, sign)
+        by_value = expected(trials, reported(sign), finals, costs)
+        by_loss = expected(trials, losses, finals, costs)
         known = np.where(np.isnan(finals), by_value[0], finals)
         variances = np.where(np.isnan(finals), by_value[1], 0.0)
         best: tuple[float, FloatArray, GaussianProcess] | None = None
@@ -251,7 +248,7 @@ class CostAwareSampler(BaseSampler):
         """Those that the model reads."""
         rows = np.flatnonzero(~np.isnan(values))
         if len(rows) > READ:
-            near = rows[np.argsort(_behind(costs[rows], values[rows]), kind="stable")]
+            near = rows[np.argsort(behind(costs[rows], values[rows]), kind="stable")]
             few, rest = near[: READ // 2], near[READ // 2 :]
             rows = np.sort(np.concatenate([few, rest[np.arange(READ - len(few)) * len(rest) // (READ - len(few))]]))
         return rows
@@ -305,13 +302,13 @@ class CostAwareSampler(BaseSampler):
         if known is not None and known.shape is not None:
             shape: Sequence[float] = known.shape
         else:
-            shape = [number for name, kind in self._space.items() for number in _inputs(kind, params[name])]
+            shape = [number for name, kind in self._space.items() for number in unit_inputs(kind, params[name])]
         # Amounts work by their order of magnitude.
-        return _Candidate(params, known, np.array([*(_magnitude(amount) for amount in amounts), *shape]))
+        return _Candidate(params, known, np.array([*(magnitude(amount) for amount in amounts), *shape]))
 
     def _uniform(self) -> dict[str, Any]:
         return {
-            name: _value(kind, float(unit))
+            name: parameter_at(kind, float(unit))
             for (name, kind), unit in zip(self._space.items(), self._rng.random(len(self._space)), strict=True)
         }
 
@@ -324,8 +321,8 @@ class CostAwareSampler(BaseSampler):
             kind = self._space[name]
             unit = float(self._rng.random())
             if not isinstance(kind, CategoricalDistribution) and self._rng.random() < 0.5:
-                unit = float(np.clip(_inputs(kind, params[name])[0] + STEP * self._rng.standard_normal(), 0, 1))
-            moved[str(name)] = _value(kind, unit)
+                unit = float(np.clip(unit_inputs(kind, params[name])[0] + STEP * self._rng.standard_normal(), 0, 1))
+            moved[str(name)] = parameter_at(kind, unit)
         return moved
 
 
@@ -361,7 +358,7 @@ class _Costs:
         if self._sign and not known:
             self._model = GaussianProcess(inputs[~missing], self.of_seen[~missing])
             if missing.any():
-                self.of_seen[missing] = self._model.predict(inputs[missing])[0]
+                self.of_seen[missing] = self._model.means(inputs[missing])
         self.edge = float(self.of_seen.max() + (0.1 * np.ptp(self.of_seen) or 1.0))
         """A tenth beyond the largest."""
 
@@ -393,98 +390,8 @@ def van_der_corput(number: int) -> float:
     return value
 
 
-def _finals(trials: Sequence[FrozenTrial], sign: float) -> FloatArray:
-    """Objective 0 of the completed trials, larger is better; NaN of the others."""
-    return np.array([sign * other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in trials])
-
-
-def _expected(
-    trials: Sequence[FrozenTrial],
-    curve_of: Callable[[FrozenTrial], dict[int, float]],
-    finals: FloatArray,
-    costs: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """(ends, variances) that each trial's last point on a curve lets expect; NaN where that is not known."""
-    curves = [curve_of(other) for other in trials]
-    last = np.array([max(curve, default=-1) for curve in curves])
-    ends, variances = np.full(len(trials), math.nan), np.zeros(len(trials))
-    for step in np.unique(last[last >= 0]):
-        at = np.array([curve.get(int(step), math.nan) for curve in curves])
-        both = ~np.isnan(at) & ~np.isnan(finals)
-        asked = last == step
-        if both.sum() >= PAIRS:
-            found = expected_ends(at, costs, finals)
-            ends[asked] = found[asked]
-            variances[asked] = float(np.mean((finals[both] - found[both]) ** 2))
-    return ends, variances
-
-
-def _reported(sign: float) -> Callable[[FrozenTrial], dict[int, float]]:
-    """A trial's reported values by step."""
-    return lambda trial: {
-        step: sign * value for step, value in trial.intermediate_values.items() if math.isfinite(value)
-    }
-
-
-def _losses(trial: FrozenTrial) -> dict[int, float]:
-    """A trial's training losses by step, where it has one for each."""
-    losses, steps = trial.user_attrs.get(LOSSES), sorted(trial.intermediate_values)
-    if not isinstance(losses, Sequence) or len(losses) != len(steps):
-        return {}
-    return {
-        step: float(loss)
-        for step, loss in zip(steps, losses, strict=True)
-        if isinstance(loss, int | float) and math.isfinite(loss)
-    }
-
-
 def _is_read(trial: FrozenTrial) -> bool:
     """It breaks no constraint, and its objectives are numbers that can be compared."""
     if trial.state == TrialState.COMPLETE and not all(math.isfinite(value) for value in trial.values):
         return False
     return trial.state == TrialState.PRUNED or all(value <= 0 for value in trial.constraints.values())
-
-
-def _behind(costs: FloatArray, values: FloatArray) -> FloatArray:
-    """How far each is behind the best of those with at most its cost; 0 and less is the front."""
-    order = np.lexsort((-values, costs))
-    best = np.maximum.accumulate(values[order])
-    behind = np.empty(len(values))
-    behind[order] = best - values[order]
-    return behind
-
-
-def _magnitude(amount: float) -> float:
-    return math.log10(amount) if amount > 0 else amount
-
-
-def _inputs(kind: BaseDistribution, value: Any) -> list[float]:
-    """A parameter for the model: its place in its range, in 0..1; of categories one number each, 1 for its own."""
-    if isinstance(kind, CategoricalDistribution):
-        place = kind.to_internal_repr(value)
-        return [float(place == index) for index in range(len(kind.choices))]
-    assert isinstance(kind, FloatDistribution | IntDistribution)
-    low, high = float(kind.low), float(kind.high)
-    if high == low:
-        return [0.5]
-    if kind.log:
-        return [math.log(float(value) / low) / math.log(high / low)]
-    return [(float(value) - low) / (high - low)]
-
-
-def _value(kind: BaseDistribution, unit: float) -> Any:
-    """The parameter at a place in its range, which is 0..1; whole numbers and steps have equal parts of it."""
-    if isinstance(kind, CategoricalDistribution):
-        return kind.choices[min(int(unit * len(kind.choices)), len(kind.choices) - 1)]
-    assert isinstance(kind, FloatDistribution | IntDistribution)
-    low, high, step = float(kind.low), float(kind.high), float(kind.step or 0)
-    if kind.log:
-        low, high = (low - step / 2, high + step / 2) if step else (low, high)
-        number = low * (high / low) ** unit
-    elif step:
-        number = low + step * min(int(unit * (round((high - low) / step) + 1)), round((high - low) / step))
-    else:
-        number = low + unit * (high - low)
-    if isinstance(kind, IntDistribution):
-        return int(np.clip(round(number), kind.low, kind.high))
-    return float(np.clip(number, kind.low, kind.high))

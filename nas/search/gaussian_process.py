@@ -85,6 +85,11 @@ class GaussianProcess:
         variance = np.maximum(own - (explained * explained).sum(axis=0), 1e-12)
         return self._mean + self._scale * (cross @ self._weights), self._scale * np.sqrt(variance)
 
+    def means(self, points: FloatArray) -> FloatArray:
+        """The first of `predict` alone, in a fraction of its time."""
+        cross = self._covariance((points - self._middle) / self._spread, self._points)
+        return np.asarray(self._mean + self._scale * (cross @ self._weights))
+
     def left_out(self) -> FloatArray:
         """(n,) what the model would say of each of its own points without having seen that value; same hyperparameters.
 

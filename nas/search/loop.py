@@ -21,7 +21,8 @@ from nas.architecture import Architecture
 from nas.curve import EpochResult
 from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.records import Row, State
-from nas.search.cost_aware import LOSSES, Known
+from nas.search.cost_aware import Known
+from nas.search.evidence import LOSSES
 from nas.search.places import FAILURES, Places
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id

@@ -48,7 +48,7 @@ class SearchOptions:
     study: str | None = None
     studies_dir: str = "studies"
     storage: str | None = None
-    sampler: str = "tpe"
+    sampler: str = "cost-aware"
     pruner: str = "conformal"
     epochs: int | None = None
     batch: int | None = None

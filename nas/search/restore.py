@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.errors import StudyError
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
-from nas.search.cost_aware import LOSSES
+from nas.search.evidence import LOSSES
 from nas.search.loop import STATES
 from nas.search.reporting import MARK, trial_attributes
 from nas.search.study import make_optuna_study, rdb_storage
