@@ -369,7 +369,9 @@ class Loop(abc.ABC):
         if before is not None and ended.killed:
             return before
         if before is not None and ended.state == "pruned" and len(run.curve) == len(before.curve):
-            return replace(before, state="pruned", reason=ended.reason, stopped=_stopped(ended.verdict))
+            return replace(
+                before, state="pruned", reason=ended.reason, stopped=ended.verdict.grounds if ended.verdict else None
+            )
         return Row(
             trial=run.trial.number,
             key=run.architecture.key,
@@ -386,7 +388,7 @@ class Loop(abc.ABC):
             started_at=before.started_at if before else run.began,
             finished_at=now,
             killed=ended.killed,
-            stopped=_stopped(ended.verdict),
+            stopped=ended.verdict.grounds if ended.verdict else None,
             coordinates=dict(run.trial.params),
             source=run.source,
             **self._facts,
@@ -398,10 +400,3 @@ class Loop(abc.ABC):
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
-
-
-def _stopped(verdict: Verdict | None) -> dict[str, Any] | None:
-    """Why a trial was stopped, or would have been were it not audited, as JSON."""
-    if verdict is None:
-        return None
-    return {**verdict.grounds, "spared": True} if verdict.spared else {**verdict.grounds}

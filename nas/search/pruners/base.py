@@ -56,14 +56,18 @@ class Verdict:
         return f"{behind}, at epoch {self.rung}, {side} the margin of {100 * self.margin:.1f}"
 
     @property
-    def grounds(self) -> dict[str, int | float | None]:
-        """What is recorded with a trial, as JSON: ``rung``, ``deficit``, ``margin`` and ``dominated_by``."""
-        return {
+    def grounds(self) -> dict[str, int | float | bool | None]:
+        """What is recorded with a trial, as JSON: ``rung``, ``deficit``, ``margin`` and ``dominated_by``.
+
+        And ``spared`` where it is: the trial was not stopped because it is audited.
+        """
+        known: dict[str, int | float | bool | None] = {
             "rung": self.rung,
             "deficit": self.deficit,
             "margin": self.margin,
             "dominated_by": self.dominated_by,
         }
+        return known | {"spared": True} if self.spared else known
 
     @property
     def spared(self) -> bool:
