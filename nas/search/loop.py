@@ -366,12 +366,11 @@ class Loop(abc.ABC):
     def _row(self, run: Run, ended: Ended) -> Row:
         """What is recorded of a trial."""
         before, now = run.before, self._moment()
+        grounds = ended.verdict.grounds if ended.verdict else None
         if before is not None and ended.killed:
             return before
         if before is not None and ended.state == "pruned" and len(run.curve) == len(before.curve):
-            return replace(
-                before, state="pruned", reason=ended.reason, stopped=ended.verdict.grounds if ended.verdict else None
-            )
+            return replace(before, state="pruned", reason=ended.reason, stopped=grounds)
         return Row(
             trial=run.trial.number,
             key=run.architecture.key,
@@ -388,7 +387,7 @@ class Loop(abc.ABC):
             started_at=before.started_at if before else run.began,
             finished_at=now,
             killed=ended.killed,
-            stopped=ended.verdict.grounds if ended.verdict else None,
+            stopped=grounds,
             coordinates=dict(run.trial.params),
             source=run.source,
             **self._facts,
