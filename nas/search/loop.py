@@ -260,9 +260,8 @@ class Loop(abc.ABC):
     def _new(self) -> Run | Literal["full", "done"] | None:
         """Begin a trial."""
         place = "full" if self._places.exhausted() else self._places.place(self._plan.trials)
-        if place in ("full", "done"):
+        if not isinstance(place, int):
             return place
-        assert isinstance(place, int)
         self._claim = place
         trial = self._study.ask()
         try:
