@@ -70,7 +70,7 @@ def test_the_known_cost_helps() -> None:
     def found(known: Callable[..., float] | None) -> float:
         return float(
             np.mean(
-                [truth(searched(CostAwareSampler(known, space=SPACE, seed=seed), 30, seed=seed)) for seed in range(4)]
+                [truth(searched(CostAwareSampler(known, space=SPACE, seed=seed), 40, seed=seed)) for seed in range(6)]
             )
         )
 
