@@ -87,6 +87,25 @@ def ranks(costs: ArrayLike, accuracies: ArrayLike) -> list[int]:
     return found
 
 
+def behind(costs: ArrayLike, accuracies: ArrayLike) -> FloatArray:
+    """How far each network is behind the best of those with at most its cost: (n,) >= 0, 0 on the front.
+
+    Args:
+        costs: (n,), any finite numbers: as in `ranks` only their order counts.
+        accuracies: (n,), the same; the negative of a loss will do.
+
+    Raises:
+        ValueError: two lengths, or a number that is NaN or infinite.
+    """
+    cost, accuracy = _numbers(costs, accuracies)
+    for name, numbers in (("costs", cost), ("accuracies", accuracy)):
+        _refuse(f"{name} must be finite", numbers, np.isfinite(numbers))
+    order = np.lexsort((-accuracy, cost))  # of equal costs the best first: they see each other
+    lead = np.empty(len(cost))
+    lead[order] = np.maximum.accumulate(accuracy[order]) - accuracy[order]
+    return lead
+
+
 def hypervolume(costs: ArrayLike, accuracies: ArrayLike, *, cost_range: tuple[float, float], classes: int) -> float:
     """Part of the box between what is worth nothing and what is perfect that the networks dominate: 0..1.
 

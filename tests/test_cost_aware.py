@@ -122,6 +122,23 @@ def test_a_new_sampler_goes_on_from_the_study_alone() -> None:
     assert min(np.abs(trial.params["b"] - 0.7) for trial in study.trials[25:]) < 0.1
 
 
+def test_one_sampler_in_two_studies_reads_each() -> None:
+    """Trials of one study stand for nothing in another, though their numbers are the same."""
+
+    def proposals(used_before: bool) -> list[str]:
+        read: list[float] = []
+        sampler = CostAwareSampler(lambda params: read.append(params["size"]) or cost(params), space=SPACE, seed=0)
+        if used_before:
+            trial = searched(RandomSampler(seed=1), 20)
+            sampler.sample_relative(trial, trial.ask(), dict(SPACE))  # type: ignore[arg-type]
+        study = searched(RandomSampler(seed=2), 20)
+        read.clear()
+        sampler.sample_relative(study, study.ask(), dict(SPACE))  # type: ignore[arg-type]
+        return [str(trial.params["size"] in read) for trial in study.trials[:20]]
+
+    assert proposals(True) == proposals(False) == ["True"] * 20
+
+
 def test_the_same_seed_proposes_the_same() -> None:
     def params(seed: int) -> list[dict[str, Any]]:
         return [trial.params for trial in searched(CostAwareSampler(cost, space=SPACE, seed=seed), 20).trials]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.pareto import best, dominates, front, hypervolume, knee, ranks, under
+from nas.pareto import behind, best, dominates, front, hypervolume, knee, ranks, under
 
 SEEDS = range(200)
 
@@ -29,6 +29,23 @@ def naive_front(costs, accuracies):
 def test_front_is_what_no_other_dominates(seed):
     costs, accuracies = cloud(seed)
     assert front(costs, accuracies) == naive_front(costs, accuracies)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_behind_is_the_lead_of_the_best_that_costs_no_more(seed):
+    costs, accuracies = cloud(seed)
+    points = list(zip(costs, accuracies, strict=True))
+    naive = [max(other for limit, other in points if limit <= cost) - accuracy for cost, accuracy in points]
+    assert behind(costs, accuracies).tolist() == pytest.approx(naive)
+    assert behind([], []).tolist() == []
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_nothing_is_behind_what_is_no_number(wrong):
+    with pytest.raises(ValueError, match="accuracies must be finite"):
+        behind([1, 2], [0.5, wrong])
+    with pytest.raises(ValueError, match="costs must be finite"):
+        behind([1, wrong], [0.5, 0.5])
 
 
 def test_equal_points_are_all_on_the_front_in_the_order_of_their_indices():

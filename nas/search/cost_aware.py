@@ -15,9 +15,10 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.pareto import behind
 from nas.search.evidence import expected, finals_of, losses, reported
 from nas.search.gaussian_process import GaussianProcess
-from nas.search.improvement import behind, expected_improvement
+from nas.search.improvement import expected_improvement
 from nas.search.units import magnitude, parameter_at, unit_inputs
 
 FloatArray = NDArray[np.float64]
@@ -99,7 +100,7 @@ class CostAwareSampler(BaseSampler):
     constraint (but for `nas.search.pruned`'s mark) are not read.
 
     Everything is read from the study at each proposal; what is kept in between saves time only: a pool of candidates,
-    and the costs of trials that have ended. The model reads `READ` trials at most.
+    and what the trials' parameters cost. The model reads `READ` trials at most.
 
     Args:
         cost: the cost of parameters, as a number or a `Known`; None where a study cannot take them. Without it
@@ -126,9 +127,10 @@ class CostAwareSampler(BaseSampler):
         self._rng = np.random.default_rng(seed)
         self._independent = RandomSampler(seed=seed)
         self._intersection = IntersectionSearchSpace()
+        self._study: str | None = None
         self._space: dict[str, BaseDistribution] = {}
         self._pool: list[_Candidate] = []
-        self._ended: dict[int, _Candidate | None] = {}
+        self._tried: dict[int, _Candidate | None] = {}
         self._offered: tuple[int, set[object]] = (-1, set())
 
     def reseed_rng(self) -> None:
@@ -158,14 +160,14 @@ class CostAwareSampler(BaseSampler):
         it is a random point of the space.
 
         Raises:
-            ValueError: the study has more than two objectives.
+            ValueError: the study has more than two objectives, or a cost is not finite.
         """
         if len(study.directions) > 2:
             raise ValueError(f"this sampler serves one or two objectives, this study has {len(study.directions)}")
         if not search_space:
             return {}
-        if search_space != self._space:
-            self._space, self._pool, self._ended = dict(search_space), [], {}
+        if (study.study_name, search_space) != (self._study, self._space):
+            self._study, self._space, self._pool, self._tried = study.study_name, dict(search_space), [], {}
         trials, seen = self._seen(study, trial)
         if self._offered[0] != trial.number:
             self._offered = (trial.number, set())
@@ -215,12 +217,12 @@ class CostAwareSampler(BaseSampler):
         nearby = [self._moved(seen[row].params) for row in self._rng.choice(on_front, NEARBY)]
         candidates = self._pool + self._candidates(taken, nearby)
         points = np.stack([one.inputs for one in candidates])
-        expected, stds = model.predict(points)
+        there, stds = model.predict(points)
         corner = self._corner(costs, means, signs)
         gains = np.zeros(len(candidates))
         for at, weight in costs.of(candidates, points):
             gains += weight * expected_improvement(
-                at, expected, stds, front_costs=costs.of_seen[on_front], front_values=means[on_front], corner=corner
+                at, there, stds, front_costs=costs.of_seen[on_front], front_values=means[on_front], corner=corner
             )
         return candidates[int(np.argmax(gains))]
 
@@ -272,13 +274,13 @@ class CostAwareSampler(BaseSampler):
         for other in study.get_trials(deepcopy=False, states=states):
             if other.number == trial.number or not _is_read(other):
                 continue
-            if other.number not in self._ended:
+            if other.number not in self._tried:
                 there = all(other.distributions.get(name) == kind for name, kind in self._space.items())
                 known = self._candidate({name: other.params[name] for name in self._space}) if there else None
                 if other.state == TrialState.RUNNING and known is None:  # its parameters may still come
                     continue
-                self._ended[other.number] = known
-            candidate = self._ended[other.number]
+                self._tried[other.number] = known
+            candidate = self._tried[other.number]
             if candidate is not None:
                 trials.append(other)
                 seen.append(candidate)
@@ -341,7 +343,6 @@ class _Costs:
         signs: Sequence[float],
         inputs: FloatArray,
     ) -> None:
-        self._known = known
         self._model: GaussianProcess | None = None
         self._sign = -signs[1] if len(signs) == 2 else 0.0
         if self._sign == 0:

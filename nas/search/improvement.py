@@ -48,12 +48,3 @@ def expected_improvement(
     z = above / spread
     gains = above * ndtr(z) + spread * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
     return np.asarray((widths * np.maximum(gains, 0.0)).sum(axis=1))
-
-
-def behind(costs: FloatArray, values: FloatArray) -> FloatArray:
-    """How far each is behind the best of those with at most its cost: (n,) >= 0, 0 on the front."""
-    order = np.lexsort((-values, costs))
-    best = np.maximum.accumulate(values[order])
-    lead = np.empty(len(values))
-    lead[order] = best - values[order]
-    return lead

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta, wilcoxon
 
+from nas.pareto import behind
 from nas.search.replay import Moment
 from nas.search.table import Table
 
@@ -86,7 +87,7 @@ def score(table: Table, moments: Sequence[Moment], seed: int, eps: float) -> Sco
             hypervolume = table.hypervolume(done)
         history.append(Point(ended, moment.epochs, moment.seconds, hypervolume))
     finals = table.networks(seed).curves
-    near = _near([table.costs[key] for key in keys], [finals[key][-1][0] for key in keys], eps)
+    near = behind([table.costs[key] for key in keys], [finals[key][-1][0] for key in keys]) <= eps + 1e-12
     kept = set(complete)
     true_front, whole = table.front(keys), table.front(list(table.keys))
     reachable = table.hypervolume(keys)
@@ -105,15 +106,6 @@ def score(table: Table, moments: Sequence[Moment], seed: int, eps: float) -> Sco
         history=tuple(history),
         points=tuple((table.costs[key], table.truth[key]) for key in complete),
     )
-
-
-def _near(costs: Sequence[int], finals: Sequence[float], eps: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which are at most `eps` behind the best of those that cost no more."""
-    cost, final = np.asarray(costs), np.asarray(finals)
-    order = np.argsort(cost, kind="stable")
-    best = np.maximum.accumulate(final[order])
-    reached = best[np.searchsorted(cost[order], cost, side="right") - 1]
-    return np.asarray(reached - final <= eps + 1e-12)
 
 
 def reached(history: Sequence[Point], hypervolume: float) -> Point | None:
