@@ -60,7 +60,50 @@ def _take_coordinates(connection: Connection) -> None:
         connection.execute(write, {"coordinates": canonical(numbers), "line": line})
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: _hashes_and_sources}
+def _refinements_and_test_readings(connection: Connection) -> None:
+    """Layout 3: full trainings of networks of the front, and every reading of the sealed test images."""
+    layout = sa.MetaData()
+    sa.Table("nas_study", layout, sa.Column("id", sa.Integer, primary_key=True))
+    common = (
+        ("trial", sa.Integer, False),
+        ("key", sa.String(64), False),
+        ("weights_sha256", sa.String(64), False),
+        ("versions", sa.Text, True),
+    )
+    refinement = (
+        ("replicate", sa.Integer, False),
+        ("recipe_hash", sa.String(64), False),
+        ("recipe", sa.Text, False),
+        ("seed", sa.BigInteger, False),
+        ("val_accuracy", sa.Float, False),
+        ("curve", sa.Text, False),
+        ("seconds", sa.Float, False),
+        ("device", sa.String(100), False),
+        ("threads", sa.Integer, False),
+        ("started_at", sa.Float, False),
+        ("finished_at", sa.Float, False),
+    )
+    reading = (
+        ("dataset", sa.String(64), False),
+        ("weights", sa.Text, False),
+        ("images", sa.Integer, False),
+        ("correct", sa.Integer, False),
+        ("confusion", sa.Text, False),
+        ("command", sa.Text, True),
+        ("read_at", sa.Float, False),
+    )
+    made = []
+    for name, own in (("nas_refinement", refinement), ("nas_test_reading", reading)):
+        columns = [sa.Column(column, kind, nullable=may_lack) for column, kind, may_lack in (*common, *own)]
+        number = sa.Column("id", sa.Integer, primary_key=True)
+        study: sa.Column[int] = sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True)
+        made.append(sa.Table(name, layout, number, study, *columns))
+    made[0].append_constraint(sa.UniqueConstraint("study", "key", "recipe_hash", "replicate"))
+    sa.Index("ix_nas_test_reading_dataset", made[1].c.dataset)
+    layout.create_all(connection, made)
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: _hashes_and_sources, 3: _refinements_and_test_readings}
 """By the number of the layout that it leads to, from the one before it."""
 
 VERSION = max(STEPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -131,12 +132,10 @@ class Outcome:
         return found
 
     def pick(self, text: str) -> Row:
-        """The complete network that `text` names: ``best``, ``knee``, ``trial:N``, or ``under:P``.
-
-        ``under:P`` is the best with at most P of the study's cost; P may end in k or M (``under:500k``).
+        """The complete network that `text` names: ``trial:N``, or what `pick_of` takes.
 
         Raises:
-            StudyError: another word, a trial that did not complete, or nothing that small.
+            StudyError: another word, a trial that did not complete, or nothing that it names.
         """
         word, _, argument = text.partition(":")
         if word == "trial" and argument.isascii() and argument.isdecimal():
@@ -144,20 +143,58 @@ class Outcome:
             if row.state != "complete":
                 raise StudyError(f"trial {row.trial} is {row.state} and has no final network; pick one of `nas front`")
             return row
-        if not (text in ("best", "knee") or (word == "under" and argument)):
-            raise StudyError(choices("pick", text, ("best", "knee", "trial:N", "under:500k")))
-        if self.best is None or self.knee is None:
-            raise StudyError(f"study {self.study!r} has no complete trial to pick from yet; run `nas search` longer")
-        if word == "under":
-            limit = count_of(argument)
-            index = pareto.under(*_axes(self.front), limit)
-            if index is None:
-                raise StudyError(
-                    f"no network of study {self.study!r} costs at most {limit:,}; its smallest complete one "
-                    f"(trial {self.front[0].trial}) costs {self.front[0].cost:,}"
-                )
-            return self.front[index]
-        return self.best if word == "best" else self.knee
+        return self.front[pick_of(self.study, *_axes(self.front), text)]
+
+
+def pick_of(study: str, costs: Sequence[int], accuracies: Sequence[float], text: str) -> int:
+    """Index of the network that `text` names: ``best``, ``knee``, ``under:P`` or ``smallest:A``.
+
+    ``under:P`` is the best with at most P of the study's cost; P may end in k or M (``under:500k``). ``smallest:A`` is
+    the cheapest with at least that accuracy, 0..1 (``smallest:0.95``).
+
+    Raises:
+        StudyError: another word, or nothing that it names; `study` is said then.
+    """
+    word, _, argument = text.partition(":")
+    if not (text in ("best", "knee") or (word in ("under", "smallest") and argument)):
+        raise StudyError(choices("pick", text, ("best", "knee", "trial:N", "under:500k", "smallest:0.95")))
+    if not costs:
+        raise StudyError(f"study {study!r} has no complete trial to pick from yet; run `nas search` longer")
+    if word == "under":
+        limit = count_of(argument)
+        small = pareto.under(costs, accuracies, limit)
+        if small is None:
+            raise StudyError(
+                f"no network of study {study!r} costs at most {limit:,}; its smallest complete one costs {min(costs):,}"
+            )
+        return small
+    if word == "smallest":
+        least = part_of(argument)
+        good = [index for index, accuracy in enumerate(accuracies) if accuracy >= least]
+        if not good:
+            raise StudyError(
+                f"no network of study {study!r} reaches {least:g}; its best one has {max(accuracies):.4f}: ask for "
+                "less, or search longer"
+            )
+        return min(good, key=lambda index: (costs[index], -accuracies[index]))
+    return pareto.best(costs, accuracies) if word == "best" else pareto.knee(costs, accuracies)
+
+
+def part_of(text: str) -> float:
+    """An accuracy that a person wrote, 0..1.
+
+    Raises:
+        StudyError: anything else; a percentage is answered with what was meant.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if 1 < value <= 100:
+        raise StudyError(f"{text!r} is no accuracy in 0..1; for {value:g} % write {value / 100:g}")
+    if not 0 <= value <= 1:
+        raise StudyError(f"{text[:40]!r} is no accuracy; write a number in 0..1, such as 0.95")
+    return value
 
 
 def count_of(text: str) -> int:

@@ -91,3 +91,7 @@ class StudyFolder:
     def paused(self, key: str) -> Path:
         """Checkpoint of the training of the network with this key; there while its trial is paused."""
         return self.path / "paused" / f"{key}.pt"
+
+    def refined(self, key: str, recipe_hash: str, replicate: int) -> Path:
+        """Averaged weights of one full training of the network with this key."""
+        return self.path / "refined" / f"{key}-{recipe_hash[:16]}-{replicate}.safetensors"

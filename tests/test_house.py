@@ -33,6 +33,7 @@ ORDER = [
         "records",
         "study_folder",
         "outcome",
+        "refined",
         "cache",
         "record_checks",
         "record_file",

@@ -85,9 +85,9 @@ def test_a_budget_of_one_single_cost_has_no_hypervolume() -> None:
     assert outcome(flat((850, 0.5)), cost_range=[850, 850]).hypervolume is None
 
 
-@pytest.mark.parametrize("text", ["bst", "trial", "trial:x", "trial:-1", "under", "under:", "best:1", "knee:", ""])
+@pytest.mark.parametrize("text", ["bst", "trial", "trial:x", "trial:-1", "under", "under:", "smallest:", "best:1", "knee:", ""])
 def test_a_pick_that_is_none_is_said(text: str) -> None:
-    with pytest.raises(StudyError, match="allowed: best, knee, trial:N, under:500k") as said:
+    with pytest.raises(StudyError, match="allowed: best, knee, trial:N, under:500k, smallest:0.95") as said:
         outcome(flat((1000, 0.5))).pick(text)
     assert "\n" not in str(said.value)
 
@@ -99,8 +99,23 @@ def test_picks_that_name_nothing_are_said() -> None:
         found.pick("trial:1")
     with pytest.raises(StudyError, match="no finished trial 9; finished are 0 to 1"):
         found.pick("trial:9")
-    with pytest.raises(StudyError, match=r"costs at most 999; its smallest complete one \(trial 0\) costs 1,000"):
+    with pytest.raises(StudyError, match="costs at most 999; its smallest complete one costs 1,000"):
         found.pick("under:999")
+    with pytest.raises(StudyError, match=r"reaches 0\.6; its best one has 0\.5000"):
+        found.pick("smallest:0.6")
+
+
+def test_the_smallest_with_an_accuracy() -> None:
+    found = outcome(flat((1000, 0.5), (2000, 0.6), (4000, 0.9), (8000, 0.95)))
+    assert found.pick("smallest:0.6").cost == 2000
+    assert found.pick("smallest:0.61").cost == 4000
+    assert found.pick("smallest:0").cost == 1000
+
+
+@pytest.mark.parametrize(("text", "said"), [("95", "write 0.95"), ("-1", "0..1"), ("nan", "0..1"), ("high", "0..1")])
+def test_an_accuracy_that_is_none_is_said(text: str, said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        outcome(flat((1000, 0.5))).pick(f"smallest:{text}")
 
 
 @pytest.mark.parametrize(

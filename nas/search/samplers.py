@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import NasError
 from nas.search.cost_aware import CostAwareSampler, Known
+from nas.search.optuna_gp import OptunaGP
 
 DRAWS = 200
 """So many proposals in a row that were all seen before, and the space counts as exhausted."""
@@ -54,6 +55,11 @@ def tpe(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | 
     return TPESampler(multivariate=True, constant_liar=True, seed=seed)
 
 
+def gp(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
+    """Optuna's Gaussian process, which is shown pruned trials too; see `nas.search.optuna_gp`."""
+    return OptunaGP(cost, seed=seed)
+
+
 def nsga2(seed: int, cost: CostOf | None = None, reference: tuple[float, float] | None = None) -> BaseSampler:
     """NSGA-II with a population of 16: Optuna's 50 would leave a search of 200 trials four generations."""
     return NSGAIISampler(population_size=16, seed=seed)
@@ -74,6 +80,7 @@ def random(seed: int, cost: CostOf | None = None, reference: tuple[float, float]
 SAMPLERS: dict[str, MakeSampler] = {
     "cost-aware": cost_aware,
     "tpe": tpe,
+    "gp": gp,
     "nsga2": nsga2,
     "sobol": sobol,
     "random": random,

@@ -1,0 +1,207 @@
+"""Full trainings of a study's networks with fresh seeds: their records, and what they say of each network together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from scipy.stats import t as student
+
+from nas import pareto
+from nas.context import canonical
+from nas.errors import StudyError
+from nas.outcome import Outcome, pick_of
+from nas.records import Records, Row
+from nas.tables import refinement_table
+
+_MOMENTS = ("started_at", "finished_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """One full training.
+
+    Args:
+        trial: the study's, whose network this is.
+        key: the network's.
+        replicate: which of its fresh seeds, from 1; 0 was the search's.
+        recipe: all that it was trained by, as JSON: a `nas.recipe.Recipe`, its epochs those of the refinement.
+        seed: of the training.
+        val_accuracy: the study's metric at the last epoch, never at the best, 0..1.
+        curve: (epoch from 1, validation accuracy 0..1, training loss).
+        seconds: of training.
+        weights_sha256: of the file with its averaged weights.
+        started_at, finished_at: UTC.
+        versions: of nas, python, torch and so on.
+    """
+
+    trial: int
+    key: str
+    replicate: int
+    recipe: Mapping[str, Any]
+    seed: int
+    val_accuracy: float
+    curve: tuple[tuple[int, float, float], ...]
+    seconds: float
+    device: str
+    threads: int
+    weights_sha256: str
+    started_at: datetime
+    finished_at: datetime
+    versions: Mapping[str, str] | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Of the training."""
+        return int(self.recipe["epochs"])
+
+    @property
+    def recipe_hash(self) -> str:
+        """What its recipe is found by; see `recipe_hash`."""
+        return recipe_hash(self.recipe)
+
+
+def recipe_hash(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 in hexadecimal of a recipe's canonical JSON."""
+    return hashlib.sha256(canonical(dict(recipe)).encode()).hexdigest()
+
+
+def add_refinement(records: Records, study: int, refinement: Refinement) -> None:
+    """Write one full training of the study with this number.
+
+    Raises:
+        StudyError: the database is out of reach, or has this training already.
+    """
+    values = {name: getattr(refinement, name) for name in Refinement.__dataclass_fields__}
+    values |= {
+        "recipe": canonical(dict(refinement.recipe)),
+        "recipe_hash": refinement.recipe_hash,
+        "curve": canonical([list(point) for point in refinement.curve]),
+        "versions": None if refinement.versions is None else canonical(dict(refinement.versions)),
+    }
+    for name in _MOMENTS:
+        values[name] = values[name].timestamp()
+    with records.writing() as connection:
+        connection.execute(refinement_table.insert().values(study=study, **values))
+
+
+def refinements(records: Records, study: int) -> list[Refinement]:
+    """The full trainings of the study with this number, in the order of trials, recipes and replicates.
+
+    A database of an older layout has none.
+    """
+    table = refinement_table.c
+    with records.reading() as connection:
+        if not sa.inspect(connection).has_table(refinement_table.name):
+            return []
+        query = sa.select(refinement_table).where(table.study == study)
+        found = connection.execute(query.order_by(table.trial, table.recipe_hash, table.replicate)).mappings().all()
+    made = []
+    for line in found:
+        given: dict[str, Any] = {name: line[name] for name in Refinement.__dataclass_fields__}
+        given["recipe"] = json.loads(line["recipe"])
+        given["curve"] = tuple((int(e), float(a), float(loss)) for e, a, loss in json.loads(line["curve"]))
+        given["versions"] = None if line["versions"] is None else json.loads(line["versions"])
+        for name in _MOMENTS:
+            given[name] = datetime.fromtimestamp(line[name], UTC)
+        made.append(Refinement(**given))
+    return made
+
+
+@dataclass(frozen=True)
+class Refined:
+    """One network with all its full trainings by one recipe.
+
+    Args:
+        row: its record in the search.
+        trainings: at least one, by replicate.
+    """
+
+    row: Row
+    trainings: tuple[Refinement, ...]
+
+    @cached_property
+    def mean(self) -> float:
+        """Of the trainings' last accuracies, 0..1."""
+        return float(np.mean([training.val_accuracy for training in self.trainings]))
+
+    @cached_property
+    def std(self) -> float:
+        """Between seeds, with n - 1; NaN of one training."""
+        values = [training.val_accuracy for training in self.trainings]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the mean by Student's t, cut at 0 and 1; (NaN, NaN) of one training."""
+        n = len(self.trainings)
+        if n < 2:
+            return math.nan, math.nan
+        half = float(student.ppf(0.975, n - 1)) * self.std / math.sqrt(n)
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+    @property
+    def middle(self) -> Refinement:
+        """The training of median accuracy (the lower one of an even number): what stands for the network.
+
+        The best one's own accuracy would be high by luck alone.
+        """
+        return sorted(self.trainings, key=lambda one: (one.val_accuracy, one.replicate))[(len(self.trainings) - 1) // 2]
+
+
+def networks(rows: Sequence[Row], trainings: Sequence[Refinement]) -> list[Refined]:
+    """What full trainings say of each network, in the order of trials; empty of none.
+
+    A network that was trained by several recipes counts by the one of most epochs (the last one trained, of equals).
+    """
+    by_trial = {row.trial: row for row in rows}
+    found = []
+    for trial in sorted({one.trial for one in trainings} & set(by_trial)):
+        mine = [one for one in trainings if one.trial == trial]
+        longest = max(mine, key=lambda one: (one.epochs, one.finished_at)).recipe_hash
+        alike = sorted((one for one in mine if one.recipe_hash == longest), key=lambda one: one.replicate)
+        found.append(Refined(by_trial[trial], tuple(alike)))
+    return found
+
+
+def front(found: Sequence[Refined]) -> list[Refined]:
+    """The non-dominated ones by their means, smallest cost first."""
+    return [found[i] for i in pareto.front([one.row.cost for one in found], [one.mean for one in found])]
+
+
+def pick(outcome: Outcome, found: Sequence[Refined], text: str) -> Refined:
+    """The network that `text` names among the refined ones, by their means; see `Outcome.pick` for the words.
+
+    Raises:
+        StudyError: another word, or nothing refined that it names.
+    """
+    if not found:
+        raise StudyError(f"no network of study {outcome.study!r} is refined yet; run `nas refine {outcome.study}`")
+    word, _, argument = text.partition(":")
+    if word == "trial" and argument.isascii() and argument.isdecimal():
+        row = outcome.pick(text)
+        there = next((one for one in found if one.row.trial == row.trial), None)
+        if there is None:
+            raise StudyError(
+                f"trial {row.trial} of study {outcome.study!r} is not refined; run `nas refine {outcome.study} "
+                f"--pick {text}`"
+            )
+        return there
+    return found[pick_of(outcome.study, [one.row.cost for one in found], [one.mean for one in found], text)]
+
+
+def seed_std(found: Sequence[Refined]) -> float | None:
+    """Standard deviation between trainings of one network, pooled over the networks; None where none has two."""
+    several = [one for one in found if len(one.trainings) > 1]
+    freedom = sum(len(one.trainings) - 1 for one in several)
+    if not freedom:
+        return None
+    return math.sqrt(sum(one.std**2 * (len(one.trainings) - 1) for one in several) / freedom)
