@@ -68,44 +68,43 @@ class OptunaGP(GPSampler):
         for other, values in zip(trials, self._ends(study, trials), strict=True):
             if other.state == TrialState.COMPLETE:
                 shown.append(other)
-            elif values is not None and space.keys() <= other.params.keys() and names <= other.constraints.keys():
+            elif values and space.keys() <= other.params.keys() and names <= other.constraints.keys():
                 shown.append(_with(other, TrialState.COMPLETE, values, names))
             else:
                 shown.append(_with(other, TrialState.RUNNING) if other.state == TrialState.PRUNED else other)
         return shown
 
-    def _ends(self, study: Study, trials: Sequence[FrozenTrial]) -> list[list[float] | None]:
-        """The objectives that each trial may be expected to have; None where that cannot be said."""
-        costs = [self._cost_of(other, len(study.directions)) for other in trials]
-        known = np.array([cost is not None for cost in costs], dtype=bool)
-        sizes = np.array([math.nan if cost is None else (*cost, 0.0)[0] for cost in costs])
-        if known.any() and sizes[known].min() > 0:
-            sizes = np.log10(sizes)
+    def _ends(self, study: Study, trials: Sequence[FrozenTrial]) -> list[list[float]]:
+        """The objectives that each trial may be expected to have; none where that cannot be said."""
+        objectives = len(study.directions)
         sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
-        readable = [other for other, there in zip(trials, known, strict=True) if there]
+        finals = finals_of(trials, sign)
+        costs = np.array([self._cost_of(other, objectives) for other in trials])
         ends = np.full(len(trials), math.nan)
-        ends[known] = expected(readable, reported(sign), finals_of(readable, sign), sizes[known])[0]
-        found: list[list[float] | None] = []
-        for other, end, cost in zip(trials, sign * ends, costs, strict=True):
-            last = [value for _, value in sorted(other.intermediate_values.items()) if math.isfinite(value)]
-            if math.isnan(end) and other.state == TrialState.PRUNED and last:
-                end = last[-1]
-            found.append(None if cost is None or math.isnan(end) else [float(end), *cost])
-        return found
+        rows = [int(row) for row in np.flatnonzero(np.isfinite(costs) & ~np.isinf(finals))]
+        if rows:
+            sizes = np.log10(costs[rows]) if costs[rows].min() > 0 else costs[rows]
+            ends[rows] = sign * expected([trials[row] for row in rows], reported(sign), finals[rows], sizes)[0]
+        for row in rows:
+            readings = reported(1.0)(trials[row])
+            if math.isnan(ends[row]) and readings and trials[row].state == TrialState.PRUNED:
+                ends[row] = readings[max(readings)]
+        return [
+            [] if math.isnan(end) else [float(end), float(cost)][:objectives]
+            for end, cost in zip(ends, costs, strict=True)
+        ]
 
-    def _cost_of(self, trial: FrozenTrial, objectives: int) -> list[float] | None:
-        """The objectives but the first, as far as they are known without training; None where they are not."""
-        if objectives == 1:
-            return []
+    def _cost_of(self, trial: FrozenTrial, objectives: int) -> float:
+        """What is known of objective 1 without training; NaN where it is not, 0 in a study of one objective."""
+        if objectives != 2:
+            return 0.0 if objectives == 1 else math.nan
         if trial.state == TrialState.COMPLETE:
-            said: object = trial.values[1]
-        else:
-            said = trial.user_attrs.get(COST)
-            if said is None and self._cost is not None and trial.params:
-                said = self._cost(trial.params)
+            return float(trial.values[1])
+        said = trial.user_attrs.get(COST)
+        if said is None and self._cost is not None and trial.params:
+            said = self._cost(trial.params)
         cost = said.cost if isinstance(said, Known) else said
-        finite = isinstance(cost, int | float) and math.isfinite(cost)
-        return [float(cost)] if objectives == 2 and finite and isinstance(cost, int | float) else None
+        return float(cost) if isinstance(cost, int | float) else math.nan
 
 
 class _Shown:
