@@ -235,7 +235,7 @@ def test_a_gpu_record_may_differ_by_half_a_percent_and_a_cpu_record_not() -> Non
 
 def test_other_images_are_refused(study: StudyFolder, outcome: Outcome, tmp_path: Path) -> None:
     other = replace(outcome, identity={**outcome.identity, "data": {"images": "other", "split": "other"}})
-    with pytest.raises(ExportError, match="the images of digits are not those that study 'fake' was made from"):
+    with pytest.raises(DataError, match="the images of digits are not those that study 'fake' was made from"):
         export_network(study, other, "best", output=tmp_path / "model")
 
 
@@ -247,7 +247,7 @@ def test_moved_images_are_named_and_still_checked(study: StudyFolder, outcome: O
     done = export_network(study, moved, "best", output=tmp_path / "model", dataset="digits")
     assert done.val_accuracy == pytest.approx(outcome.trial(TRIAL).val_accuracy)
     other = pictures(tmp_path / "other", {str(digit): 5 for digit in range(10)})
-    with pytest.raises(ExportError, match=r"the images of folder:.*other are not those that study 'fake'"):
+    with pytest.raises(DataError, match=r"the images of folder:.*other are not those that study 'fake'"):
         export_network(study, moved, "best", output=tmp_path / "model", overwrite=True, dataset=f"folder:{other}")
 
 

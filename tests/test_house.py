@@ -37,8 +37,10 @@ ORDER = [
         "cache",
         "record_checks",
         "record_file",
+        "study_images",
     ],
     ["search"],
+    ["refine"],
     ["report", "export", "dashboard"],
     ["cli"],
 ]

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nas.data import Dataset, load_dataset, normalise
-from nas.errors import DataError, ExportError, written
+from nas.data import Dataset, normalise
+from nas.errors import ExportError, written
 from nas.export.onnx_file import INPUT, OPSET, OUTPUT, Deployed, run_onnx, write_onnx
 from nas.metric import Metric, in_words
 from nas.models import build
@@ -27,6 +27,7 @@ from nas.outcome import Outcome
 from nas.reading import score
 from nas.records import Row
 from nas.study_folder import StudyFolder
+from nas.study_images import load_images
 
 FILES = ("model.onnx", "model.safetensors", "model.json")
 TIE = 1e-4
@@ -76,9 +77,9 @@ def export_network(
 
     Raises:
         StudyError: the pick names no complete network.
-        ExportError: no weights are kept for it; the images are not those of the study; `output` is in the way; or the
-            written file does not give the accuracy on record.
-        DataError: the study's images are gone or broken.
+        ExportError: no weights are kept for it; `output` is in the way; or the written file does not give the accuracy
+            on record.
+        DataError: the study's images are gone or broken, or are not those of the study.
         OSError: `output` cannot be written, or the disk is full.
         NasError: its folder cannot be made.
     """
@@ -87,7 +88,7 @@ def export_network(
     target = folder.export / pick.replace(":", "-") if output is None else output
     _check_free(target, replace=own or overwrite)
     weights = _weights(folder, row)
-    images = _images(outcome, row, dataset, cache)
+    images = load_images(outcome, input_shape=row.architecture.input_shape, moved=dataset, cache=cache)
 
     with written(target):
         place = target.absolute()  # `.` has no name to put a folder beside
@@ -126,30 +127,6 @@ def _weights(folder: StudyFolder, row: Row) -> dict[str, Tensor]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ExportError(f"{path} is damaged ({error}); pick another network of `nas front`") from error
-
-
-def _images(outcome: Outcome, row: Row, moved: str | None, cache: Path | None) -> Dataset:
-    settings, data = outcome.settings, outcome.identity["data"]
-    spec = settings["dataset"] if moved is None else moved
-    try:
-        dataset = load_dataset(
-            spec,
-            input_shape=row.architecture.input_shape,
-            split_seed=settings["split_seed"],
-            train_limit=settings["train_limit"],
-            skip_broken=settings["skip_broken"],
-            cache=cache,
-        )
-    except DataError as error:
-        if moved is not None:
-            raise
-        raise DataError(f"{error}; name images that were moved with --dataset") from error
-    if (dataset.digest, dataset.split_digest) != (data["images"], data["split"]):
-        raise ExportError(
-            f"the images of {spec} are not those that study {outcome.study!r} was made from, so the accuracy on record "
-            "cannot be checked; bring the same images back, or name where they are with --dataset"
-        )
-    return dataset
 
 
 def _write(
