@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from nas.data import Dataset, cache, folder, load_dataset, load_test
+from nas.data.walk import SUFFIXES
 from nas.errors import DataError
 from tests.pictures import picture, pictures, pixels
 
@@ -50,7 +51,7 @@ def test_suffixes_in_any_case_and_folders_inside_a_class(root: Path) -> None:
     assert total(load(root)) == before + 2
 
 
-@pytest.mark.parametrize("suffix", sorted(folder.SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 def test_every_suffix_is_decoded(root: Path, suffix: str) -> None:
     grey = np.random.default_rng(1).integers(0, 2, (9, 12), np.uint8) * 255
     Image.fromarray(grey).convert("1" if suffix == ".pbm" else "L").save(root / "cat" / f"x{suffix}")

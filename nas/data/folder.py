@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from PIL import Image
 from nas.data import cache
 from nas.data.files import BROKEN, Files, picture, shown, why
 from nas.data.source import Source, content_hash, fit
+from nas.data.walk import SUFFIXES, entries, images_under, is_image
 from nas.errors import DataError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CACHE_VERSION = 1  # of what a cached file means: grows when decoding, resizing or hashing change
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation"})  # as people name parts
 LARGE_FILE = 16_384  # bytes, on average, from which on threads decode faster than one
@@ -164,7 +163,7 @@ def _listed(root: Path) -> tuple[list[str], list[_File]]:
     files = []
     for side in sides:
         for label, name in enumerate(classes[0]):
-            found = sorted(_images(side / name), key=os.fsencode)
+            found = sorted(images_under(side / name), key=os.fsencode)
             if not found:
                 raise DataError(
                     f"class {shown(name)!r} has no image in {shown(str(side))}: add files of "
@@ -192,48 +191,16 @@ def _sides(root: Path) -> list[Path]:
     return [*train, *test] if train else [root]
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX", "@eaDir"))]
-    except OSError as error:
-        raise DataError(
-            f"folder {shown(str(folder))} cannot be read: {error.strerror}; check its permissions"
-        ) from error
-
-
 def _folders(folder: Path) -> list[str]:
-    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=os.fsencode)
+    return sorted((entry.name for entry in entries(folder) if entry.is_dir()), key=os.fsencode)
 
 
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder named train or test is a side of a split, and not a class of images of trains."""
     if not folder.is_dir():
         return False
-    entries = _entries(folder)
-    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry) for entry in entries)
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    # a dangling symlink counts: it is reported as broken, not passed over
-    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
-
-
-def _images(folder: str | Path) -> Iterator[str]:
-    """Paths of all images under a folder; a symlink that leads into its own parents is read once."""
-    seen: set[str] = set()
-    todo = [str(folder)]
-    while todo:
-        place = todo.pop()
-        real = os.path.realpath(place)
-        if real in seen:
-            continue
-        seen.add(real)
-        for entry in _entries(place):
-            if entry.is_dir():
-                todo.append(entry.path)
-            elif _is_image(entry):
-                yield entry.path
+    inside = entries(folder)
+    return any(entry.is_dir() for entry in inside) and not any(is_image(entry) for entry in inside)
 
 
 def _file(path: str, label: int, test: bool) -> _File:
