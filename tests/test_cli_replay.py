@@ -13,6 +13,8 @@ from nas.cli import main
 from nas.record_file import write
 from nas.report.replays import replay_figure
 from nas.search.contest import REPLAY_PRUNERS, Contest, Setting, play
+from nas.search.lines import like_googlenet
+from nas.search.score import Point
 from tests.recorded import record_file, rows, space, table_file
 
 FEW = ["--trials", "8", "--seeds", "3", "--jobs", "1"]
@@ -114,6 +116,27 @@ def test_the_curves_are_medians_and_attained_fronts(path: Path) -> None:
         assert any(c <= cost and a >= accuracy for c, a in run.points)
     front = next(trace for trace in figure.data if trace.name == "true front of the table")
     assert list(front.x) == [table.costs[key] for key in table.front(list(table.keys))]
+
+
+def test_what_needs_no_search_stands_beside_them(path: Path, tmp_path: Path) -> None:
+    contest, settings = Contest(path, trials=8, seeds=2), [Setting("random", "none")]
+    scores, table = play(contest, settings, jobs=1), contest.check(settings)
+    figure = replay_figure(contest, table, scores)
+    *flat, attained = [trace for trace in figure.data if trace.name == "one width multiplier (2 trainings)"]
+    line = list(like_googlenet(table))
+    part = table.hypervolume(line) / table.hypervolume(list(table.keys))
+    assert len(flat) == 3
+    searched = [trace for trace in figure.data if trace.name == "random none"]
+    for mine, search in zip(flat, searched, strict=True):
+        assert list(mine.y) == [pytest.approx(part)] * 2
+        assert (mine.xaxis, list(mine.x)) == (search.xaxis, [0, search.x[-1]])
+    assert list(attained.x) == [*(table.costs[key] for key in table.front(line)), max(table.costs.values())]
+    assert [trace.showlegend for trace in (*flat, attained)] == [True, False, False, False]
+    good = [replace(run, history=(Point(1, 4, 1.0, 1.0), Point(90, 360, 90.0, 1.0))) for run in scores[settings[0]]]
+    assert replay_figure(contest, table, {settings[0]: good}).layout.yaxis.range[0] < part  # it is never cut off
+    other = Contest(table_file(tmp_path, count=20), trials=8, seeds=2)
+    figure = replay_figure(other, other.check(settings), play(other, settings, jobs=1))
+    assert not any("multiplier" in (trace.name or "") for trace in figure.data)
 
 
 def test_a_page_of_searches_that_completed_nothing(path: Path) -> None:

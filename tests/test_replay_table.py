@@ -118,6 +118,30 @@ def test_a_grid_too_large_to_decode_is_not_decoded(tmp_path: Path) -> None:
     assert Table.read(tmp_path / "a.csv.gz").no_grid == f"the grid of its space has more than {LARGEST_GRID:,} points"
 
 
+def test_a_line_is_one_shape_at_every_size(table: Table, tmp_path: Path) -> None:
+    assert len(table.lines) == GRID // 2
+    assert {key for line in table.lines for key in line} == set(table.keys)
+    decoded = {network.key: point for point, network in networks(table.space)}
+    for small, large in table.lines:
+        assert table.costs[small] < table.costs[large]
+        assert decoded[small]["size"] < decoded[large]["size"]
+        assert {**decoded[small], "size": 0} == {**decoded[large], "size": 0}
+    kept = table.under("growing")
+    whole = [line for line in table.lines if set(line) <= set(kept.keys)]
+    assert list(kept.lines) == whole
+    assert len(whole) == 6
+    assert Table.read(table_file(tmp_path, count=20)).lines == ()
+
+
+def test_a_shape_that_keeps_the_rule_at_one_size_only_is_no_line(table: Table) -> None:
+    some = table.lines[0]
+    partly = replace(table, rows={key: row for key, row in table.rows.items() if key != some[1]})
+    points = {point: network for point, network in table._points.items() if network.key != some[1]}
+    partly.__dict__["_points"] = points
+    assert partly.is_grid
+    assert partly.lines == table.lines[1:]
+
+
 def test_a_table_has_the_budget_rule_and_cost_of_its_study(tmp_path: Path) -> None:
     for number, of in enumerate(
         (

@@ -15,10 +15,12 @@ from plotly.subplots import make_subplots
 
 from nas.errors import written
 from nas.search.contest import Contest, Setting
+from nas.search.lines import like_googlenet
 from nas.search.score import Point, Score
 from nas.search.table import Table
 
 COLOURS = ("#2f6fdb", "#d2452d", "#1b9aa0", "#d9951a", "#7a4fc9", "#4f8f2f", "#b03a86", "#6b7280")
+MULTIPLIER = {"color": "#333", "dash": "dash", "width": 1}
 GRID = 200
 AXES: dict[str, Callable[[Point], float]] = {
     "trials ended": lambda point: point.trials,
@@ -65,12 +67,14 @@ def _aside(path: Path) -> Iterator[Path]:
 
 def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> go.Figure:
     """Four plots: hypervolume against trials, epochs and seconds (median, and 25 to 75 % of the searches as a band),
-    as the part of the whole table's; and the front that 25, 50 and 75 % of the searches attain."""
+    as the part of the whole table's; and the front that 25, 50 and 75 % of the searches attain.
+
+    Where the table is a grid, what needs no search stands beside them: GoogLeNet's proportions at every size."""
     titles = [f"hypervolume against {name}" for name in AXES]
     titles += ["front attained by 25 % (dotted), 50 % and 75 % (dashed) of the searches"]
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.13)
     whole = table.hypervolume(list(table.keys))
-    lowest = 1.0
+    lowest = _width_multiplier(figure, table, scores, whole)
     for (setting, runs), colour in zip(scores.items(), _cycle(len(scores)), strict=True):
         for place, (name, measure) in enumerate(AXES.items()):
             x, bands = _bands(runs, measure, whole)
@@ -109,6 +113,33 @@ def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Seque
         legend={"orientation": "h", "y": -0.09},
     )
     return figure
+
+
+def _width_multiplier(
+    figure: go.Figure, table: Table, scores: Mapping[Setting, Sequence[Score]], whole: float
+) -> float:
+    """Draw its hypervolume and its front, where the table has such networks; the hypervolume, or 1."""
+    line = list(like_googlenet(table))
+    if not line:
+        return 1.0
+    part = table.hypervolume(line) / (whole or 1.0)
+    name = f"one width multiplier ({len(line)} trainings)"
+    common = {"mode": "lines", "name": name, "legendgroup": name}
+    for place, measure in enumerate(AXES.values()):
+        most = max(measure(run.history[-1]) for runs in scores.values() for run in runs)
+        where = {"row": place // 2 + 1, "col": place % 2 + 1}
+        figure.add_scatter(x=[0, most], y=[part, part], line=MULTIPLIER, showlegend=place == 0, **common, **where)
+    front = table.front(line)
+    figure.add_scatter(
+        x=[*(table.costs[key] for key in front), max(table.costs.values())],
+        y=[*(table.truth[key] for key in front), table.truth[front[-1]]],
+        line=MULTIPLIER | {"shape": "hv"},
+        showlegend=False,
+        row=2,
+        col=2,
+        **common,
+    )
+    return part
 
 
 def _bands(

@@ -165,6 +165,20 @@ class Table:
             classes=self.space.classes,
         )
 
+    @cached_property
+    def lines(self) -> tuple[tuple[str, ...], ...]:
+        """By its keys, smallest first: each shape that the grid has at every size, as a width multiplier finds it.
+
+        None where the table is no grid, or where its grid has one size.
+        """
+        sizes = self.space.levels[0]  # the first coordinate is the size
+        if not self.is_grid or sizes is None or sizes < 2:
+            return ()
+        shapes: dict[tuple[int, ...], list[str]] = {}
+        for (_, *shape), network in self._points.items():  # in the order of their sizes
+            shapes.setdefault(tuple(shape), []).append(network.key)
+        return tuple(dict.fromkeys(tuple(dict.fromkeys(keys)) for keys in shapes.values() if len(keys) == sizes))
+
     def networks(self, seed: int) -> Networks:
         """What one search sees: of each network the curve of one seed, the `seed`-th of those it has, cyclically."""
         seen = {key: by_seed[sorted(by_seed)[seed % len(by_seed)]] for key, by_seed in self.rows.items()}
