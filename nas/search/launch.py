@@ -5,24 +5,18 @@ The launcher imports no torch: each worker does, at the same time, while the fir
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import threading
 import time
 from dataclasses import asdict, replace
-from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 from nas.database import parse_url, shown
 from nas.errors import StudyError
 from nas.metric import in_words
 from nas.search.display import Display
-from nas.search.machine import ALLOCATOR, threads
+from nas.search.machine import threads
 from nas.search.options import SearchOptions
+from nas.search.processes import Processes
 from nas.search.recovery import recover
 from nas.search.study import open_study, optuna_explained
 from nas.space import Space
@@ -62,11 +56,9 @@ class _Crew:
 
     def __init__(self, options: SearchOptions, space: Space, display: Display) -> None:
         self._options = replace(options, command=_without_password(options))
-        self._threads = str(threads(space.input_shape, options.workers))
+        self._processes = Processes("nas.search.worker", threads(space.input_shape, options.workers))
         self._display = display
         self._deadline = None if options.timeout is None else time.time() + options.timeout
-        self._events: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
-        self._processes: dict[int, subprocess.Popen[str]] = {}
         self._waiting: set[int] = set()
         self._deaths = 0
         self._over: set[int] = set()
@@ -75,51 +67,31 @@ class _Crew:
 
     def run(self) -> int:
         """Start all, follow their events until the last one has ended."""
-        before = {name: signal.signal(name, self._signalled) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
+        with self._processes.heard():
             for number in range(1 if self._options.dry_run else self._options.workers):
                 self._start(number)
             self._go(0)
-            while self._processes:
-                try:
-                    number, event = self._events.get(timeout=0.25)
-                except Empty:
+            while self._processes.numbers:
+                heard = self._processes.next(timeout=0.25)
+                if heard is None:
                     self._display.refresh()
                     continue
+                number, event = heard
                 if number < 0:
                     self._stop()
                 elif event is None:
                     self._ended(number)
                 else:
                     self._happened(number, event)
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
         if self._errors:
             raise StudyError(self._errors[0])
         return 130 if self._stopping else 0
 
     def kill(self) -> None:
         """End whatever still runs, at once."""
-        for process in self._processes.values():
-            process.kill()
-            process.wait()
+        self._processes.kill()
 
     def _start(self, number: int) -> None:
-        # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "nas.search.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=ALLOCATOR | os.environ | {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads},
-            )
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        self._processes[number] = process
         self._waiting.add(number)
         order = {
             "options": asdict(self._options),
@@ -127,58 +99,21 @@ class _Crew:
             "deadline": self._deadline,
             "measure": number == 0 and not self._display.study_ready,
         }
-        self._say(number, json.dumps(order))
-        said: list[str] = []
-        words = threading.Thread(target=_collect, args=(process.stderr, said), daemon=True)
-        words.start()
-        threading.Thread(target=self._listen, args=(number, process, words, said), daemon=True).start()
-
-    def _listen(self, number: int, process: subprocess.Popen[str], words: threading.Thread, said: list[str]) -> None:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                self._events.put((number, json.loads(line)))
-            process.wait()
-            words.join()
-            if process.returncode > 0 and said:
-                self._events.put((number, {"event": "words", "lines": said}))
-        finally:
-            self._events.put((number, None))  # without it the launcher would wait for ever
-
-    def _say(self, number: int, line: str) -> None:
-        pipe = self._processes[number].stdin
-        assert pipe is not None
-        try:
-            pipe.write(line + "\n")
-            pipe.flush()
-        except (BrokenPipeError, ValueError):
-            pass  # it has ended, and says so by the end of its output
+        self._processes.start(number, order)
 
     def _go(self, number: int) -> None:
         if number in self._waiting:
             self._waiting.discard(number)
-            self._say(number, "go")
-
-    def _signalled(self, *_: object) -> None:
-        self._events.put((-1, None))
+            self._processes.say(number, "go")
 
     def _stop(self) -> None:
         """Once: each worker ends its trial and itself. Twice: killed, and `recover` marks what they held."""
         self._stopping += 1
         if self._stopping == 1:
             self._display.say("stopping: running trials are marked and can be taken up again; Ctrl-C again kills")
-        self._ask_to_end()
+        self._processes.ask_to_end()
         if self._stopping > 1:
-            for process in self._processes.values():
-                process.kill()
-
-    def _ask_to_end(self) -> None:
-        for process in self._processes.values():
-            if process.stdin is not None and not process.stdin.closed:
-                try:
-                    process.stdin.close()
-                except BrokenPipeError:
-                    pass
+            self._processes.kill(wait=False)
 
     def _happened(self, number: int, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -199,19 +134,19 @@ class _Crew:
 
     def _fail(self, message: str) -> None:
         self._errors.append(message)
-        self._ask_to_end()
+        self._processes.ask_to_end()
 
     def _ended(self, number: int) -> None:
-        process = self._processes.pop(number)
+        code = self._processes.ended(number)
         self._waiting.discard(number)
         self._display.gone(number)
         if number in self._over or self._errors or self._stopping:
             return
         self._deaths += 1
         if self._deaths >= DEATHS:
-            self._fail(f"{DEATHS} workers were killed with no trial ended in between (exit code {process.returncode})")
+            self._fail(f"{DEATHS} workers were killed with no trial ended in between (exit code {code})")
             return
-        self._display.say(f"worker {number + 1} was killed (exit code {process.returncode}); another takes its place")
+        self._display.say(f"worker {number + 1} was killed (exit code {code}); another takes its place")
         self._start(number)
         self._go(number)
 
@@ -221,10 +156,3 @@ def _without_password(options: SearchOptions) -> str:
         return options.command
     words = shlex.split(options.command)
     return shlex.join(word.replace(options.storage, shown(options.storage)) for word in words)
-
-
-def _collect(pipe: IO[str] | None, lines: list[str]) -> None:
-    """Keep the last words of a worker, for a breakdown."""
-    for line in pipe or ():
-        lines.append(line)
-        del lines[:-200]
