@@ -22,7 +22,6 @@ READ_BATCH = 256
 """Images in one forward pass of a reading."""
 
 
-@torch.inference_mode()
 def accuracy(
     network: nn.Module,
     part: Part,
@@ -46,21 +45,37 @@ def accuracy(
         DataError: there is no image.
         TrialFailed: a logit is not finite.
     """
+    (given,) = answers([network], part, mean, std, batch)
+    return score(given == part.labels, part.labels, metric)
+
+
+@torch.inference_mode()
+def answers(
+    networks: Sequence[nn.Module], part: Part, mean: Sequence[float], std: Sequence[float], batch: int = READ_BATCH
+) -> list[Tensor]:
+    """The class of the largest logit for every image, (N,) int64, of each network; one pass over the images.
+
+    Arguments and errors as for `accuracy`.
+    """
     if not len(part):
         raise DataError("accuracy of no images: the part is empty")
-    training = network.training
-    network.eval()
-    right = []
+    modes = [network.training for network in networks]
+    given: list[list[Tensor]] = [[] for _ in networks]
     finite = torch.ones((), dtype=torch.bool, device=part.labels.device)
     rows = torch.arange(len(part), device=part.labels.device)
-    for images, labels in part.batches(torch.split(rows, batch)):
-        logits = network(normalise(images, mean, std))
-        right.append(logits.argmax(1) == labels)
-        finite &= logits.isfinite().all()
-    network.train(training)
+    for network in networks:
+        network.eval()
+    for images, _ in part.batches(torch.split(rows, batch)):
+        inputs = normalise(images, mean, std)
+        for network, mine in zip(networks, given, strict=True):
+            logits = network(inputs)
+            mine.append(logits.argmax(1))
+            finite &= logits.isfinite().all()
+    for network, mode in zip(networks, modes, strict=True):
+        network.train(mode)
     if not finite:
         raise TrialFailed("the network's outputs are not finite")
-    return score(torch.cat(right), part.labels, metric)
+    return [torch.cat(mine) for mine in given]
 
 
 def score(right: Tensor, labels: Tensor, metric: Metric) -> float:

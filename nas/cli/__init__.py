@@ -23,6 +23,7 @@ from nas.cli.report import report
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import app as spaces
+from nas.cli.test import read_test
 from nas.errors import NasError
 
 # What the machine can refuse on a user's path; every other OSError is a fault of ours and keeps its traceback.
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 for command in (search, front, show, report, export, dashboard, replay):
     app.command()(command)
+app.command("test")(read_test)
 app.add_typer(spaces, name="spaces")
 app.add_typer(records, name="records")
 
