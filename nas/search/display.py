@@ -108,7 +108,7 @@ class Display:
             self.say("The time given by --timeout is over.")
         seconds = time.monotonic() - self._began
         self.say(
-            f"Study {study}: {self._tally()} in {_clock(seconds)}, peak memory of a worker {self._peak_mb:,.0f} MB; "
+            f"Study {study}: {self._tally()} in {clock(seconds)}, peak memory of a worker {self._peak_mb:,.0f} MB; "
             f"kept in {where}."
         )
 
@@ -145,7 +145,7 @@ class Display:
             return "time left unknown"
         # Counting what is paused as done: most of it stays as it is.
         pace = (time.monotonic() - self._began) / (self._ended + paused)
-        left = _clock(pace * (self._total - done - paused))
+        left = clock(pace * (self._total - done - paused))
         return f"{left} until the last has begun" if paused else f"{left} left"
 
     def _front(self) -> list[tuple[int, float]]:
@@ -183,7 +183,8 @@ def _spread(points: list[tuple[int, float]], most: int) -> list[tuple[int, float
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``M:SS``, or ``H:MM:SS`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

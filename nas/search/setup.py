@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +15,14 @@ import torch
 from nas.data import Dataset, load_dataset, streaming
 from nas.metric import Metric, in_words, skewed
 from nas.search.claims import Claims
+from nas.search.hardware import device_name, hardware, versions, worker_device
 from nas.search.measure import estimate
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study, trials_done
 from nas.space import Space
 from nas.study_folder import StudyFolder
-from nas.training import TRAINING_VERSION, pick_device
+from nas.training import TRAINING_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,12 @@ class Setup:
     @property
     def device_name(self) -> str:
         """``cpu``, or the GPU's name."""
-        return _name(self.device)
+        return device_name(self.device)
 
     @property
     def versions(self) -> dict[str, str]:
         """Of what a training depends on."""
-        return _versions()
+        return versions()
 
     def estimate(self, options: SearchOptions, states: Mapping[str, int], interrupt: Callable[[], None]) -> list[str]:
         """Lines about how long the rest of the search should take; see `measure.estimate`.
@@ -115,9 +112,7 @@ def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
 def _load(options: SearchOptions, number: int, cache: Path | None) -> tuple[Dataset, Space, torch.device]:
     """The images on their device, and the space fitted to them."""
     space = options.check()
-    device = pick_device(options.device)
-    if device.type == "cuda" and ":" not in options.device:  # the workers spread over what is there
-        device = torch.device("cuda", number % torch.cuda.device_count())
+    device = worker_device(options.device, number)
     dataset = load_dataset(
         options.dataset or space.dataset,
         input_shape=space.input_shape,
@@ -142,14 +137,10 @@ def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric)
         coarse + f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train):,} images to train, "
         f"{few:,} to validate, {dataset.test_size:,} sealed for the test{skipped}. "
         f"Space {space.name}, rule {space.rule}: {low:,} to {high:,} {space.cost}; "
-        f"{space.recipe.epochs} epochs on {_name(device)}, {torch.get_num_threads()} thread(s) a worker; "
+        f"{space.recipe.epochs} epochs on {device_name(device)}, {torch.get_num_threads()} thread(s) a worker; "
         f"{in_words(metric)} is read."
         + "".join(f"\n{more}" for more in (skew, dataset.misfit, dataset.streaming) if more)
     )
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def identity_of(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
@@ -192,22 +183,6 @@ def settings_of(options: SearchOptions, space: Space, dataset: Dataset, device: 
         "command": options.command,
         "workers": options.workers,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": _hardware(device),
-        "versions": _versions(),
+        "hardware": hardware(device),
+        "versions": versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    own = {"nas": version("nas"), "python": sys.version.split()[0]}
-    return own | {name: version(name) for name in ("torch", "optuna", "numpy")}
-
-
-def _hardware(device: torch.device) -> str:
-    """Processor and cores, and the GPU where one is used."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = named[0] if named else model
-    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{model}, {os.cpu_count()} cores{gpu}"
