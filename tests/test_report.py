@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from nas import seal
+from nas.cli import main
 from nas.errors import NasError
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report import page as page_module
 from nas.report.figures import _colour, _ticks, curves_figure, front_figure, shares_figure, si
 from nas.report.page import page, write_report
+from nas.seal import Reading, Seal
 from tests.fake_study import EPOCHS, HOSTILE, rows, write_study
 
 
@@ -268,3 +272,43 @@ def test_colours_and_ticks_stay_inside() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert page_module._duration(seconds) == text
+
+
+def read(study: str, trial: int, weights: str = "search") -> tuple[str, Reading]:
+    """Five of six right: two of three and three of three."""
+    moment = datetime(2026, 5, 4, 12, trial, tzinfo=UTC)
+    return study, Reading(trial, "key", "0", weights, f"{study}{trial}", ((2, 1), (0, 3)), None, moment)
+
+
+def test_readings_of_the_test_images_are_listed_and_counted(outcome: Outcome) -> None:
+    text = page(outcome, seal=Seal((read("fake", 3), read(HOSTILE, 4, HOSTILE), read("fake", 5))))
+    section = text[text.index("<h2>Test images</h2>") : text.index("<h2>How it was run</h2>")]
+    words = " ".join(Parsed(section).words)
+    assert "read 3 times, for 3 trained networks, by fake (2 times), " in words
+    assert HOSTILE in words
+    lines = re.findall(r"<tr><td>(.*?)</tr>", section)
+    cells = [re.sub(r"<[^>]*>", "|", line).split("||") for line in lines]
+    assert cells[0][:3] == ["2026-05-04 12:03 UTC", "fake", "3"]
+    assert cells[0][4:8] == ["5", "6", "0.8333", "0.4365 to 0.9699|"]
+    assert [line[2] for line in cells] == ["3", "4", "5"]
+    assert "<script>" not in section
+    assert "balanced" not in section
+    balanced = page(
+        replace(outcome, settings={**outcome.settings, "metric": "balanced-accuracy"}), seal=Seal((read("fake", 3),))
+    )
+    assert "<th>test balanced accuracy</th>" in balanced
+
+
+def test_a_seal_that_is_whole_is_said_and_no_seal_is_no_section(outcome: Outcome) -> None:
+    assert "The test images of digits: <b>never read</b>" in page(outcome, seal=Seal(()))
+    assert '<table class="readings">' not in page(outcome, seal=Seal(()))
+    assert "<h2>Test images</h2>" not in page(outcome)
+
+
+def test_the_command_shows_the_readings(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, "fake", rows(12))
+    records = Records(folder.url)
+    seal.add(records, records.study("fake").id, [read("fake", 3)[1]])
+    records.close()
+    assert main(["report", "fake", "--studies-dir", str(tmp_path)]) == 0
+    assert "read once, for 1 trained network, by fake (once)" in folder.report.read_text()

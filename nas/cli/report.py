@@ -13,13 +13,19 @@ Output = Annotated[Path | None, typer.Option(help="HTML file to write. Default: 
 
 
 def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIES, storage: Storage = None) -> None:
-    """Write one HTML page that opens offline: front, learning curves, shares by depth, how it was run."""
-    from nas.cli.options import read_outcome
+    """Write one HTML page that opens offline: front, learning curves, shares by depth, readings of the test
+    images, how it was run."""
+    from nas import seal
+    from nas.cli.options import database_url, open_records
     from nas.cli.output import say
+    from nas.outcome import Outcome
     from nas.report.page import write_report
 
-    folder, outcome = read_outcome(study, studies_dir, storage)
+    folder, url = database_url(study, studies_dir, storage)
+    with open_records(url) as records:
+        outcome = Outcome.read(records, study)
+        read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
     path = folder.report if output is None else output
-    write_report(outcome, path, studies_dir=None if studies_dir == STUDIES else studies_dir)
+    write_report(outcome, path, studies_dir=None if studies_dir == STUDIES else studies_dir, seal=read)
     say(outcome.headline)
     print(path)

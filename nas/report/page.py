@@ -17,21 +17,24 @@ from nas.errors import written
 from nas.outcome import Outcome
 from nas.records import Row
 from nas.report.figures import curves_figure, front_figure, shares_figure
+from nas.report.readings import readings_section
+from nas.seal import Seal
 
 
-def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = None) -> None:
+def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = None, seal: Seal | None = None) -> None:
     """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
 
     Args:
         outcome: what to show.
         path: the HTML file; its folder is made where missing.
         studies_dir: named in the page's commands, where it is not the default.
+        seal: who read the test images; None leaves them out.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
         NasError: its folder cannot be made.
     """
-    text = page(outcome, studies_dir=studies_dir)
+    text = page(outcome, studies_dir=studies_dir, seal=seal)
     with written(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -45,7 +48,7 @@ def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = Non
             aside.unlink(missing_ok=True)
 
 
-def page(outcome: Outcome, *, studies_dir: Path | None = None) -> str:
+def page(outcome: Outcome, *, studies_dir: Path | None = None, seal: Seal | None = None) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
     from plotly.offline import get_plotlyjs
 
@@ -63,6 +66,7 @@ def page(outcome: Outcome, *, studies_dir: Path | None = None) -> str:
             f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
         ),
         front_table=_front_table(outcome, options),
+        test_images="" if seal is None else readings_section(outcome, seal),
         how=_how(outcome, options),
         plotly=get_plotlyjs(),
         # "<" never appears inside the script, so no text in a figure can end it
