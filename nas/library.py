@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nas import refined
 from nas.architecture import Architecture
 from nas.chosen import choose
+from nas.database import parse_url
 from nas.errors import ExportError, StudyError
 from nas.outcome import Outcome
 from nas.records import Records, Row, State
@@ -320,6 +321,8 @@ def search(
     if threading.current_thread() is not threading.main_thread():
         raise StudyError("a search is called from the main thread, where it can be interrupted; call it there")
     given = {name: value for name, value in locals().items() if value != _DEFAULTS.get(name)}
+    if storage is not None:
+        given["storage"] = parse_url(storage).render_as_string(hide_password=True)  # without its password
     said = ", ".join(f"{name}={str(value) if isinstance(value, Path) else value!r}" for name, value in given.items())
     options = SearchOptions(
         space=str(space),

@@ -6,14 +6,17 @@ import errno
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from nas.architecture import Architecture
-from nas.cli import main
+from nas.cli import app, main
+from nas.cli.options import command_of
 from nas.errors import TrialFailed
 from nas.outcome import Outcome
 from nas.records import Records, version_table
@@ -334,3 +337,12 @@ def test_search_says_nothing_where_nothing_is_said() -> None:
         "workers": usual_workers((1, 8, 8), "auto"),
     }
     assert seen[1:] == ["digits"]  # whose front is printed last
+
+
+@pytest.mark.parametrize("form", [["--storage", "{}"], ["--storage={}"]])
+def test_a_recorded_command_has_no_password_and_is_else_what_was_given(form: list[str]) -> None:
+    url = "postgresql+psycopg://me:secret@host/db"
+    words = [word.format(url) for word in form]
+    said = command_of(typer.Context(typer.main.get_command(app), obj=["search", *words, "--study", "a b"]), url)
+    assert said == shlex.join(["nas", "search", *(word.replace("secret", "***") for word in words), "--study", "a b"])
+    assert command_of(typer.Context(typer.main.get_command(app), obj=["front", "x"]), None) == "nas front x"

@@ -34,6 +34,23 @@ def count(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
+def command_of(context: typer.Context, storage: str | None) -> str:
+    """The shell command for a record, without the password of `--storage`.
+
+    Raises:
+        StudyError: `storage` is no URL.
+    """
+    import shlex
+
+    words: list[str] = ["nas", *context.obj]
+    if storage is None:
+        return shlex.join(words)
+    from nas.database import parse_url
+
+    said = parse_url(storage).render_as_string(hide_password=True)
+    return shlex.join(word.replace(storage, said) for word in words)
+
+
 def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, str]:
     """The study's folder and its database's URL; nothing is made on disk.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
 
 from nas.cli.front import front
-from nas.cli.options import STUDIES, StudiesDir, count
+from nas.cli.options import STUDIES, StudiesDir, command_of, count
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
 TRAINING = "Training"
@@ -139,7 +138,7 @@ def search(
         memory_share=memory_share,
         no_cache=no_cache,
         dry_run=dry_run,
-        command=shlex.join(["nas", *context.obj]),
+        command=command_of(context, storage),
     )
     code = launch(options)
     if dry_run:

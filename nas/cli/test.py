@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
+from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study, command_of
 
 if TYPE_CHECKING:
     from nas.final_test import Tested
@@ -75,7 +74,7 @@ def read_test(
             dataset=dataset,
             device=device,
             cache=studies_dir / ".cache",
-            command=shlex.join(["nas", *context.obj]),
+            command=command_of(context, storage),
         )
         now = seal.look(studies_dir, records, digest)
     if json:

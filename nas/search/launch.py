@@ -5,9 +5,8 @@ The launcher imports no torch: each worker does, at the same time, while the fir
 
 from __future__ import annotations
 
-import shlex
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from nas.database import parse_url, shown
@@ -55,7 +54,7 @@ class _Crew:
     """The worker processes of one launcher."""
 
     def __init__(self, options: SearchOptions, space: Space, display: Display) -> None:
-        self._options = replace(options, command=_without_password(options))
+        self._options = options
         self._processes = Processes("nas.search.worker", threads(space.input_shape, options.workers))
         self._display = display
         self._deadline = None if options.timeout is None else time.time() + options.timeout
@@ -149,10 +148,3 @@ class _Crew:
         self._display.say(f"worker {number + 1} was killed (exit code {code}); another takes its place")
         self._start(number)
         self._go(number)
-
-
-def _without_password(options: SearchOptions) -> str:
-    if options.storage is None:
-        return options.command
-    words = shlex.split(options.command)
-    return shlex.join(word.replace(options.storage, shown(options.storage)) for word in words)
