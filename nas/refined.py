@@ -75,10 +75,10 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
 
 
 def add_refinement(records: Records, study: int, refinement: Refinement) -> None:
-    """Write one full training of the study with this number.
+    """Write one full training of the study with this number; one that was done again replaces the earlier one.
 
     Raises:
-        StudyError: the database is out of reach, or has this training already.
+        StudyError: the database is out of reach.
     """
     values = {name: getattr(refinement, name) for name in Refinement.__dataclass_fields__}
     values |= {
@@ -89,8 +89,11 @@ def add_refinement(records: Records, study: int, refinement: Refinement) -> None
     }
     for name in _MOMENTS:
         values[name] = values[name].timestamp()
+    table = refinement_table
+    same = [table.c[name] == values[name] for name in ("key", "recipe_hash", "replicate")]
     with records.writing() as connection:
-        connection.execute(refinement_table.insert().values(study=study, **values))
+        connection.execute(table.delete().where(table.c.study == study, *same))
+        connection.execute(table.insert().values(study=study, **values))
 
 
 def refinements(records: Records, study: int) -> list[Refinement]:

@@ -95,3 +95,7 @@ class StudyFolder:
     def refined(self, key: str, recipe_hash: str, replicate: int) -> Path:
         """Averaged weights of one full training of the network with this key."""
         return self.path / "refined" / f"{key}-{recipe_hash[:16]}-{replicate}.safetensors"
+
+    def refining(self, key: str, recipe_hash: str, replicate: int) -> Path:
+        """Checkpoint of a full training of the network with this key; there until it is done."""
+        return self.path / "refining" / f"{key}-{recipe_hash[:16]}-{replicate}.pt"
