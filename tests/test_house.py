@@ -44,7 +44,7 @@ ORDER = [
     ["search"],
     ["refine"],
     ["final_test"],
-    ["report", "export", "dashboard"],
+    ["report", "export", "deployed", "dashboard"],
     ["library"],
     ["cli"],
 ]

@@ -17,6 +17,7 @@ import typer
 from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.front import front
+from nas.cli.predict import predict
 from nas.cli.records import app as records
 from nas.cli.refine import refine
 from nas.cli.replay import replay
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, refine, report, export, dashboard, replay):
+for command in (search, front, show, refine, report, export, predict, dashboard, replay):
     app.command()(command)
 app.command("test")(read_test)
 app.add_typer(spaces, name="spaces")
