@@ -18,7 +18,7 @@ def replay(
         str,
         typer.Option(
             help="One or more, with commas between: [b]random[/], [b]sobol[/], [b]nsga2[/], [b]tpe[/], "
-            "[b]cost-aware[/]."
+            "[b]cost-aware[/], and [b]gp[/] (seconds a proposal)."
         ),
     ] = "random",
     pruner: Annotated[

@@ -38,7 +38,7 @@ def search(
         str,
         typer.Option(
             help="[b]cost-aware[/] uses that the cost is known before training; to compare with: [b]tpe[/], "
-            "[b]nsga2[/], [b]sobol[/], [b]random[/]."
+            "[b]nsga2[/], [b]sobol[/], [b]random[/], and [b]gp[/] (Optuna's, seconds a proposal)."
         ),
     ] = "cost-aware",
     pruner: Annotated[
