@@ -60,7 +60,20 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
 
 @pytest.mark.parametrize(
     "command",
-    ["search", "front", "show", "test", "report", "export", "predict", "dashboard", "spaces", "records", "replay"],
+    [
+        "search",
+        "front",
+        "show",
+        "test",
+        "report",
+        "export",
+        "predict",
+        "bench-model",
+        "dashboard",
+        "spaces",
+        "records",
+        "replay",
+    ],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

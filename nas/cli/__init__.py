@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.bench_model import bench_model
 from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.front import front
@@ -47,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, refine, report, export, predict, dashboard, replay):
+for command in (search, front, show, refine, report, export, predict, bench_model, dashboard, replay):
     app.command()(command)
 app.command("test")(read_test)
 app.add_typer(spaces, name="spaces")
