@@ -75,6 +75,16 @@ def test_the_balanced_interval_of_one_class_is_wilsons(pair: tuple[int, int]) ->
     assert one.balanced_interval == pytest.approx(wilson(right, images), abs=1e-12)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_equal_classes_narrow_the_balanced_interval_by_their_root(classes: int) -> None:
+    names = range(classes)
+    confusion = tuple(tuple(45 if c == r else 5 if c == (r + 1) % classes else 0 for c in names) for r in names)
+    low, high = Reading(0, "k", "d", "search", "w", confusion, None, NOON).balanced_interval
+    one_low, one_high = wilson(45, 50)
+    assert low == pytest.approx(0.9 - (0.9 - one_low) / classes**0.5)
+    assert high == pytest.approx(0.9 + (one_high - 0.9) / classes**0.5)
+
+
 def test_the_balanced_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seal, "wilson", lru_cache(wilson))
     truth, images = np.array([0.8, 0.95, 0.99]), np.array([15, 60, 400])
