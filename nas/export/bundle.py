@@ -1,37 +1,27 @@
-"""The folder that `nas export` writes: model.onnx, model.safetensors, model.json, checked before it is there."""
+"""The folder that `nas export` writes: a network in every format, checked in fresh processes before it is there."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import safetensors
-import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nas.data import Dataset, normalise
 from nas.errors import ExportError, written
-from nas.export.onnx_file import INPUT, OPSET, OUTPUT, Deployed, run_onnx, write_onnx
-from nas.metric import Metric, in_words
-from nas.models import build
+from nas.export.formats import FORMATS, INT8, OURS
+from nas.export.pick import pick_network, read_weights, recipe_again, said_of, train_again
+from nas.export.verify import Checked
+from nas.export.writer import Writer
 from nas.outcome import Outcome
-from nas.reading import score
 from nas.records import Row
+from nas.refined import Refined
+from nas.seal import Reading
 from nas.study_folder import StudyFolder
 from nas.study_images import load_images
-
-FILES = ("model.onnx", "model.safetensors", "model.json")
-TIE = 1e-4
-"""Where the two highest logits are closer than this, rounding may decide, and either answer is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +31,21 @@ class Exported:
     Args:
         path: the folder.
         row: the network's record.
-        val_accuracy: the study's metric of the ONNX file on the validation images, 0..1.
+        weights: which they are, for a person.
+        val_accuracy: the study's metric of the written files on the validation images, 0..1.
         images: how many these are.
-        difference: largest between a logit of the ONNX file and of the network in torch.
+        interval: Wilson's 95 % interval of the plain accuracy on them.
+        checked: what each file answered, in the order of the formats; model-int8.onnx last.
+        difference: the largest between a logit of a file (model-int8.onnx left out) and of the network in torch.
     """
 
     path: Path
     row: Row
+    weights: str
     val_accuracy: float
     images: int
+    interval: tuple[float, float]
+    checked: tuple[Checked, ...]
     difference: float
 
 
@@ -58,180 +54,109 @@ def export_network(
     outcome: Outcome,
     pick: str,
     *,
+    refined: Sequence[Refined] = (),
+    readings: Sequence[Reading] = (),
+    formats: Sequence[str] = tuple(FORMATS),
+    as_is: bool = False,
+    pixels: bool = False,
+    int8: bool = False,
     output: Path | None = None,
     overwrite: bool = False,
     dataset: str | None = None,
     cache: Path | None = None,
+    command: str = "",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Write a network of a study as ONNX, safetensors and JSON; whole and checked, or not at all.
+    """Write a network of a study to a folder; whole and checked, or not at all.
+
+    A network off the front has no weights: it is trained again first, as the search did.
 
     Args:
-        folder: the study's folder, with its `weights`.
+        folder: the study's folder, with its weights.
         outcome: the study's records.
         pick: as `Outcome.pick` takes it.
+        refined: the study's refined networks; where there are some the pick is among these.
+        readings: of the sealed test images; those of the exported weights are told in the card.
+        formats: of `FORMATS`. `source` brings the weights that it reads.
+        as_is: the search's own network and weights, refined or not.
+        pixels: the ONNX files take uint8 pictures (N, H, W, C), as they are decoded.
+        int8: an ONNX file in 8 bits beside the other, calibrated on training images.
         output: the folder to make. None: `export/` and the pick in the study's folder, where an earlier export of
             the same pick is replaced without asking, because nas made that folder.
         overwrite: replace an earlier export at `output`. A folder that holds anything else is never touched.
         dataset: where the study's images are now, as `load_dataset` takes it; None: where they were.
         cache: where decoded images are kept.
+        command: as it was given; paths are left out of what is kept of it.
+        say: told which weights are taken, and how long a training takes before it begins.
 
     Raises:
-        StudyError: the pick names no complete network.
-        ExportError: no weights are kept for it; `output` is in the way; or the written file does not give the accuracy
-            on record.
+        StudyError: the pick names no complete network, or refined weights are gone or others.
+        ExportError: the weights are damaged, of another network or no safetensors; `output` is in the way; a file does
+            not answer as torch does, or not with the accuracy on record.
         DataError: the study's images are gone or broken, or are not those of the study.
+        TrialFailed: the network had to be trained again, and failed.
         OSError: `output` cannot be written, or the disk is full.
         NasError: its folder cannot be made.
     """
-    row = outcome.pick(pick)
+    if (int8 or pixels) and "onnx" not in formats:
+        raise ExportError(f"{'--int8' if int8 else '--uint8'} is about model.onnx: add onnx to --format")
+    picked = pick_network(folder, outcome, refined, pick, as_is=as_is)
     own = output is None
     target = folder.export / pick.replace(":", "-") if output is None else output
     _check_free(target, replace=own or overwrite)
-    weights = _weights(folder, row)
-    images = load_images(outcome, input_shape=row.architecture.input_shape, moved=dataset, cache=cache)
-
-    with written(target):
-        place = target.absolute()  # `.` has no name to put a folder beside
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(f".{place.name}.{os.getpid()}")
-        aside.mkdir()
-        try:
-            exported = _write(aside, target, outcome, row, weights, images)
-            _swap(aside, place)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    return exported
+    weights: Mapping[str, Tensor] = {}
+    recipe = None
+    if picked.file is None:
+        recipe = recipe_again(picked, outcome)
+    else:
+        picked, weights = read_weights(picked)
+    shape = picked.row.architecture.input_shape
+    images = load_images(outcome, input_shape=shape, moved=dataset, cache=cache)
+    try:
+        if recipe is not None:
+            picked, weights = train_again(picked, outcome, images, recipe, say)
+        else:
+            say(said_of(picked, outcome, as_is=as_is))
+        with written(target):
+            place = target.absolute()  # `.` has no name to put a folder beside
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside = place.with_name(f".{place.name}.{os.getpid()}")
+            aside.mkdir()
+            try:
+                writer = Writer(aside, outcome, picked, weights, images, pixels)
+                writer.write(formats, int8=int8)
+                checked = writer.check()
+                accuracy = writer.describe(checked, tuple(readings), command)
+                _swap(aside, place)
+                _tidy(place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        images.close()
+    exact = [one.difference for one in checked if one.file != INT8]
+    return Exported(
+        path=target,
+        row=picked.row,
+        weights=picked.words,
+        val_accuracy=accuracy["exported"],
+        images=accuracy["images"],
+        interval=(accuracy["interval"][0], accuracy["interval"][1]),
+        checked=checked,
+        difference=max(exact),
+    )
 
 
 def _check_free(target: Path, *, replace: bool) -> None:
     if target.exists() and not target.is_dir():
         raise ExportError(f"{target} is a file; choose another --output")
     there = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
-    foreign = [name for name in there if name not in FILES]
+    foreign = [name for name in there if name not in OURS]
     if foreign:
         raise ExportError(f"{target} holds {foreign[0]!r}, which no export wrote; choose another --output")
     if there and not replace:
         raise ExportError(
             f"{target} holds an earlier export; add --overwrite to replace it, or choose another --output"
         )
-
-
-def _weights(folder: StudyFolder, row: Row) -> dict[str, Tensor]:
-    path = folder.weights(row.key)
-    if not path.is_file():
-        raise ExportError(
-            f"trial {row.trial} has no weights at {path}: a study keeps those of its front only, on the machine that "
-            "trained them; pick a network of `nas front`"
-        )
-    try:
-        return load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ExportError(f"{path} is damaged ({error}); pick another network of `nas front`") from error
-
-
-def _write(
-    aside: Path, target: Path, outcome: Outcome, row: Row, weights: dict[str, Tensor], dataset: Dataset
-) -> Exported:
-    network = build(row.architecture)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ExportError(f"the weights of trial {row.trial} are of another network: {_line(error)}") from error
-    network.eval()
-    with torch.inference_mode():
-        parts = _validation(dataset)
-        expected = torch.cat([network(normalise(part, dataset.mean, dataset.std)) for part in parts])
-
-    card = _card(outcome, row, dataset)
-    metadata = {name: json.dumps(card[name]) for name in ("study", "trial", "key", "classes", "input", "output")}
-    write_onnx(Deployed(network, dataset.mean, dataset.std), row.architecture.input_shape, aside / FILES[0], metadata)
-    found = torch.from_numpy(run_onnx(aside / FILES[0], _validation(dataset)))
-    accuracy = _check(row, dataset.validation.labels, expected, found, outcome.metric)
-
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / FILES[1])
-    card["val_accuracy"]["exported"] = accuracy
-    card["sha256"] = {name: hashlib.sha256((aside / name).read_bytes()).hexdigest() for name in FILES[:2]}
-    (aside / FILES[2]).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Exported(target, row, accuracy, len(found), float((found - expected).abs().max()))
-
-
-def _validation(dataset: Dataset) -> Iterator[Tensor]:
-    """Its images, 256 at a time, since those of a large folder are decoded as they are asked for."""
-    part = dataset.validation
-    return (images for images, _ in part.batches(torch.split(torch.arange(len(part)), 256)))
-
-
-def _check(row: Row, labels: Tensor, expected: Tensor, found: Tensor, metric: Metric = "accuracy") -> float:
-    """The metric of the file's answers, once they are those of torch and of the record."""
-    top = expected.topk(2, dim=1).values
-    tied = (top[:, 0] - top[:, 1]) < TIE
-    differs = (expected.argmax(1) != found.argmax(1)) & ~tied
-    if differs.any():
-        raise ExportError(
-            f"ONNX Runtime answers otherwise than torch on {int(differs.sum())} of {len(labels)} validation images; "
-            "nothing was written"
-        )
-    right = found.argmax(1) == labels
-    reached, recorded = score(right, labels, metric), row.val_accuracy or 0.0
-    weights = _weights_of_images(labels, metric)
-    # A GPU reads accuracies in bfloat16: there a few images near a boundary fall to the other side.
-    room = (
-        0.5 * float(weights.min())
-        + float(weights[tied].sum())
-        + (0 if row.device == "cpu" else 0.005 + float(weights.max()))
-    )
-    if abs(reached - recorded) > room:
-        raise ExportError(
-            f"the exported network is right on {int(right.sum())} of {len(labels)} validation images, "
-            f"{in_words(metric)} {reached:.4f}; the record of trial {row.trial} says {recorded:.4f}; "
-            "nothing was written"
-        )
-    return reached
-
-
-def _weights_of_images(labels: Tensor, metric: Metric) -> Tensor:
-    """What one image more or less changes the metric by: (N,) float64, of sum 1."""
-    if metric == "accuracy":
-        return torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
-    images = torch.bincount(labels).double()
-    return 1 / (images[labels] * int((images > 0).sum()))
-
-
-def _card(outcome: Outcome, row: Row, dataset: Dataset) -> dict[str, Any]:
-    channels, height, width = row.architecture.input_shape
-    colours = "grey" if channels == 1 else "RGB"
-    return {
-        "format": 1,
-        "study": outcome.study,
-        "trial": row.trial,
-        "key": row.key,
-        "classes": list(dataset.classes),
-        "input": {
-            "name": INPUT,
-            "shape": ["batch", channels, height, width],
-            "type": "float32",
-            "range": [0, 1],
-            "meaning": f"{colours} pixels divided by 255; the graph normalises them itself",
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-        },
-        "output": {"name": OUTPUT, "shape": ["batch", len(dataset.classes)], "meaning": "highest is the class"},
-        "val_accuracy": {
-            "metric": outcome.metric,
-            "recorded": row.val_accuracy,
-            "images": len(dataset.validation),
-            "split_seed": outcome.settings["split_seed"],
-            "dataset": dataset.name,
-        },
-        "parameters": row.params,
-        "macs": row.macs,
-        "trained": {"epochs": len(row.curve), "seed": row.seed, "device": row.device, "threads": row.threads},
-        "onnx_opset": OPSET,
-        "weights": "model.safetensors holds the network without its normalisation, as nas.models.build names it",
-        "architecture": row.architecture.to_json(),
-        "versions": {name: version(name) for name in ("nas", "torch", "onnx", "onnxruntime", "safetensors")},
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _swap(aside: Path, target: Path) -> None:
@@ -249,5 +174,19 @@ def _swap(aside: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _tidy(place: Path) -> None:
+    """Remove what exports of this folder left beside it that were killed."""
+    for path in place.parent.iterdir():
+        found = re.fullmatch(rf"\.{re.escape(place.name)}\.([0-9]+)(\.old)?", path.name)
+        if found and not _alive(int(found[1])) and path.is_dir() and {one.name for one in path.iterdir()} <= OURS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True

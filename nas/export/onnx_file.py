@@ -2,79 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from nas.export.program import Deployed
+
+__all__ = ["INPUT", "OPSET", "OUTPUT", "Deployed", "latency_ms", "write_onnx"]
 
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
+BATCH = "batch"
 
 
-class Deployed(nn.Module):
-    """A trained network with its normalisation in front: float images (N, C, H, W) in 0..1 -> logits (N, classes)."""
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network((images - self.mean) / self.std)
-        return logits
-
-
-def write_onnx(model: nn.Module, input_shape: tuple[int, int, int], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write `model` in evaluation mode, with a free batch size, weights inside the file.
+def write_onnx(program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a program of one input and one output, with a free batch size, weights inside the file.
 
     Args:
-        model: (N, C, H, W) -> (N, classes).
-        input_shape: (C, H, W).
+        program: of `to_program`.
         path: the file to write.
         metadata: kept in the file's own metadata.
     """
-    model = model.eval().cpu().to(memory_format=torch.contiguous_format)
-    example = torch.zeros(2, *input_shape)
-    program = torch.onnx.export(
-        model,
-        (example,),
+    made = torch.onnx.export(
+        program,
+        (),
         dynamo=True,
         input_names=[INPUT],
         output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
         opset_version=OPSET,
         external_data=False,
         verbose=False,
     )
-    assert program is not None  # None is for the old exporter writing to a file
-    proto = program.model_proto
+    assert made is not None  # None is for the old exporter writing to a file
+    proto = made.model_proto
     # The exporter notes the stack of every operation, with the paths of this machine; a file given away needs none.
     for entry in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         entry.ClearField("metadata_props")
     for weight in proto.graph.initializer:
         weight.ClearField("metadata_props")
+    free = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a symbol of torch's, such as s34
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param == free:
+                size.dim_param = BATCH
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString())
 
 
-def run_onnx(path: Path, batches: Iterable[Tensor]) -> NDArray[np.float32]:
-    """Logits (N, classes) that ONNX Runtime gives on the CPU.
+def latency_ms(path: Path, *, threads: int, runs: int = 50, warmup: int = 10) -> float:
+    """Median milliseconds that ONNX Runtime takes for one image on the CPU.
 
     Args:
-        batches: images (n, C, H, W) uint8, N in all; divided by 255 here, as whoever uses the file does.
+        path: of `write_onnx`, or quantised.
+        threads: of ONNX Runtime.
+        runs: measured, at least 1.
+        warmup: runs before these, that are not counted.
     """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = []
-    for part in batches:
-        pixels = part.contiguous().numpy().astype(np.float32) / np.float32(255)
-        found.append(session.run([OUTPUT], {INPUT: pixels})[0])
-    return np.concatenate(found)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
+    feed = {INPUT: np.zeros((1, *given.shape[1:]), kind)}
+    times = []
+    for _ in range(warmup + runs):
+        start = time.perf_counter()
+        session.run([OUTPUT], feed)
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times[warmup:])
