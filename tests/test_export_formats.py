@@ -172,7 +172,7 @@ def test_the_card_says_it_to_a_person(exported: Exported, row: Row) -> None:
     assert f"{row.params:,} parameters and {row.macs:,} multiply-adds" in page
     assert f"{row.val_accuracy:.4f}, 95 % {low:.4f} to {high:.4f} (Wilson)" in page
     assert "0.2500, 95 %" in page  # of the test images, 90 of 360
-    assert "search: 1 epochs" not in page  # one epoch is no plural
+    assert f"| search, 1 epoch; seed {row.seed}, on cpu |" in page
     card = json.loads((exported.path / "model.json").read_text())
     sums = {**card["sha256"], "model.json": hashlib.sha256((exported.path / "model.json").read_bytes()).hexdigest()}
     for name, digest in sums.items():

@@ -94,7 +94,9 @@ def test_the_training_of_median_accuracy_stands_for_a_refined_network(folder: St
     assert card["refined"]["val_mean"] == found[0].mean
     assert card["refined"]["trainings"] == 3
     assert card["recipe"] == RECIPE
-    assert f"{found[0].mean:.4f}, 95 %" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    page = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert f"{found[0].mean:.4f}, 95 %" in page
+    assert f"| refined, 60 epochs, replicate {middle + 1}; seed {middle + 1}, on cpu |" in page
 
 
 def test_as_is_takes_the_searchs_own(folder: StudyFolder, tmp_path: Path) -> None:

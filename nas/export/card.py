@@ -155,8 +155,7 @@ def page(card: Mapping[str, Any], sums: Mapping[str, str]) -> str:
             [
                 ["images", f"{_text(data['name'])}: {data['train_images']:,} to train, {data['validation_images']:,} "
                            f"to validate, {data['test_images']:,} sealed for the test"],
-                ["weights", f"{weights['which']}: {_epochs(weights['epochs'])}, seed {weights['seed']}, on "
-                            f"{_text(weights['device'])}"],
+                ["weights", f"{_which(weights)}; seed {weights['seed']}, on {_text(weights['device'])}"],
                 *_accuracies(card),
                 ["input", f"`{INPUT}`, {card['input']['type']} {card['input']['layout']} "
                           f"({', '.join(map(str, shape))}), {card['input']['meaning']}"],
@@ -288,5 +287,8 @@ def _text(name: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", printable)
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
+def _which(weights: Mapping[str, Any]) -> str:
+    """The words for refined weights say their epochs already."""
+    if weights["which"].startswith("refined"):
+        return str(weights["which"])
+    return f"{weights['which']}, {weights['epochs']} epoch{'s' * (weights['epochs'] != 1)}"
