@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_earlier_one(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.py", "model.json", "MODEL_CARD.md"])
+@pytest.mark.parametrize("name", ["model.safetensors", "MODEL_CARD.md"])  # the first that is written, and the last
 def test_a_full_disk_leaves_nothing_whichever_file_it_stops(
     name: str, study: StudyFolder, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,21 @@ def test_what_killed_exports_left_goes_with_the_next(study: StudyFolder, outcome
     assert {path.name for path in tmp_path.iterdir()} == {
         "model", foreign.name, f".model.{os.getppid()}", ".model.1.new", f".other.{gone.pid}",
     }  # fmt: skip
+
+
+def test_a_folder_whose_neighbours_cannot_be_listed_is_written_all_the_same(
+    study: StudyFolder, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.iterdir
+
+    def refuses(path: Path) -> Iterator[Path]:
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuses)
+    assert export(study, outcome, output=tmp_path / "model").path == tmp_path / "model"
+    assert (tmp_path / "model" / "model.json").is_file()
 
 
 def changed(outcome: Outcome, **changes: object) -> Outcome:

@@ -31,10 +31,11 @@ from nas.deployed.pt2 import load_pt2
 from nas.deployed.runtimes import Card
 from nas.errors import ExportError
 from nas.export import FORMATS, Exported, export_network, formats_of
+from nas.export.verify import answers_of
 from nas.models import build
 from nas.records import Row
 from nas.seal import Reading
-from tests.export_study import TRIAL, digits, export_study, outcome_of
+from tests.export_study import TRIAL, digits, export_study, network, outcome_of
 from tests.fake_study import STARTED, architecture
 
 INT8 = "model-int8.onnx"
@@ -348,3 +349,36 @@ def test_predict_says_what_is_wrong_with_its_command(words: list[str], said: str
     done = run_predict(exported.path, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr.splitlines()[-1]
+
+
+def damaged(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def before(line: str) -> Callable[[bytes], bytes]:
+    return lambda content: content.replace(b"import json", line.encode() + b"\nimport json", 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "harmed", "change", "said"),
+    [
+        *((name, name, damaged, name) for name, _ in FORMATS.values() if name != "model.py"),
+        ("model.py", "model.safetensors", damaged, r"model\.py \("),
+        ("model.py", "model.py", before("import nas"), "nas is not there for whoever uses the exported files"),
+        ("model.onnx", "predict.py", before("import torch"), "torch is not there for whoever uses"),
+        ("model.onnx", "predict.py", before("import nas.data"), "nas is not there for whoever uses"),
+    ],
+)
+def test_a_file_that_cannot_stand_alone_is_refused(
+    file: str, harmed: str, change: Callable[[bytes], bytes], said: str, exported: Exported, tmp_path: Path
+) -> None:
+    for path in exported.path.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(change(content) if path.name == harmed else content)
+    assert (tmp_path / harmed).read_bytes() != (exported.path / harmed).read_bytes()
+    with pytest.raises(ExportError, match=f"a fresh process cannot answer by .*{said}"):
+        answers_of(network(architecture(1.0)), [tmp_path / file], tmp_path, digits(), input_shape=(1, 8, 8), threads=1)
+
+
+def test_a_fresh_process_leaves_the_folder_as_it_is(exported: Exported) -> None:
+    assert not (exported.path / "__pycache__").exists()

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from nas import refined
 from nas.cli import main
 from nas.data import load_dataset
-from nas.errors import ExportError, StudyError
+from nas.errors import ExportError, StudyError, TrialFailed
 from nas.evaluation import evaluate
-from nas.export import export_network
+from nas.export import export_network, pick
 from nas.export.pick import pick_network, read_weights
 from nas.outcome import Outcome
 from nas.recipe import Recipe
@@ -257,6 +257,22 @@ def test_a_training_that_gives_something_else_is_refused_or_said(trained: StudyF
     done = export_network(trained, old, "trial:0", formats=["safetensors"], output=tmp_path / "model", say=said.append)
     assert done.val_accuracy == there
     assert said[1] == f"Trained again it reads accuracy {there:.4f}; the record says {other:.4f}."
+
+
+def test_a_training_is_repeated_on_as_many_threads(
+    trained: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, before = list[int](), torch.get_num_threads()
+
+    def fails(*args: Any, **options: Any) -> None:
+        seen.append(torch.get_num_threads())
+        raise TrialFailed("enough")
+
+    monkeypatch.setattr(pick, "evaluate", fails)
+    with pytest.raises(TrialFailed, match="enough"):
+        export_network(trained, as_trained(trained, threads=before + 1), "trial:0", output=tmp_path / "model")
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_cannot_be_trained_again_is_said(trained: StudyFolder, tmp_path: Path) -> None:

@@ -1,19 +1,13 @@
-"""The check of written files: every answer is torch's, the accuracy is the record's, and the files stand alone."""
+"""The check of written files: every answer is torch's, and the accuracy is the record's."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from nas.errors import ExportError
-from nas.export import FORMATS, export_network
-from nas.export.verify import agreed, answers_of, as_recorded
+from nas.export.verify import agreed, as_recorded
 from nas.metric import Metric
-from tests.export_study import digits, export_study, network, outcome_of
-from tests.fake_study import architecture
 
 
 def logits(*rows: tuple[float, ...]) -> torch.Tensor:
@@ -68,44 +62,3 @@ def test_balanced_accuracy_is_checked_as_such() -> None:
     assert recorded(0.5, "cpu", answers, labels, "balanced-accuracy") == 0.5
     with pytest.raises(ExportError, match=r"balanced accuracy 0\.5000; the record of trial 0 says 0\.7500"):
         recorded(0.75, "cpu", answers, labels, "balanced-accuracy")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every format."""
-    folder = export_study(tmp_path_factory.mktemp("studies"))
-    output = tmp_path_factory.mktemp("out") / "model"
-    return export_network(folder, outcome_of(folder), "best", output=output).path
-
-
-def damaged(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def before(line: str) -> Callable[[bytes], bytes]:
-    return lambda content: content.replace(b"import json", line.encode() + b"\nimport json", 1)
-
-
-@pytest.mark.parametrize(
-    ("file", "harmed", "change", "said"),
-    [
-        *((name, name, damaged, name) for name, _ in FORMATS.values() if name != "model.py"),
-        ("model.py", "model.safetensors", damaged, r"model\.py \("),
-        ("model.py", "model.py", before("import nas"), "nas is not there for whoever uses the exported files"),
-        ("model.onnx", "predict.py", before("import torch"), "torch is not there for whoever uses"),
-        ("model.onnx", "predict.py", before("import nas.data"), "nas is not there for whoever uses"),
-    ],
-)
-def test_a_file_that_cannot_stand_alone_is_refused(
-    file: str, harmed: str, change: Callable[[bytes], bytes], said: str, written: Path, tmp_path: Path
-) -> None:
-    for path in written.iterdir():
-        content = path.read_bytes()
-        (tmp_path / path.name).write_bytes(change(content) if path.name == harmed else content)
-    assert (tmp_path / harmed).read_bytes() != (written / harmed).read_bytes()
-    with pytest.raises(ExportError, match=f"a fresh process cannot answer by .*{said}"):
-        answers_of(network(architecture(1.0)), [tmp_path / file], tmp_path, digits(), input_shape=(1, 8, 8), threads=1)
-
-
-def test_a_fresh_process_leaves_the_folder_as_it_is(written: Path) -> None:
-    assert not (written / "__pycache__").exists()

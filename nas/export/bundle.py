@@ -175,11 +175,14 @@ def _swap(aside: Path, target: Path) -> None:
 
 
 def _tidy(place: Path) -> None:
-    """Remove what exports of this folder left beside it that were killed."""
-    for path in place.parent.iterdir():
-        found = re.fullmatch(rf"\.{re.escape(place.name)}\.([0-9]+)(\.old)?", path.name)
-        if found and not _alive(int(found[1])) and path.is_dir() and {one.name for one in path.iterdir()} <= OURS:
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove what exports of this folder left beside it that were killed, where that can be listed."""
+    try:
+        for path in place.parent.iterdir():
+            found = re.fullmatch(rf"\.{re.escape(place.name)}\.([0-9]+)(\.old)?", path.name)
+            if found and not _alive(int(found[1])) and path.is_dir() and {one.name for one in path.iterdir()} <= OURS:
+                shutil.rmtree(path, ignore_errors=True)
+    except OSError:  # a folder that may be written to but not read: the export is in place all the same
+        return
 
 
 def _alive(process: int) -> bool:
