@@ -208,3 +208,13 @@ def seed_std(found: Sequence[Refined]) -> float | None:
     if not freedom:
         return None
     return math.sqrt(sum(one.std**2 * (len(one.trainings) - 1) for one in several) / freedom)
+
+
+def measured_seed_std(records: Records, study: str) -> float | None:
+    """`seed_std` of a study's refinements so far; None where none tells it.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    trainings = refinements(records, records.study(study).id)
+    return seed_std(networks(records.rows(study), trainings)) if trainings else None

@@ -15,7 +15,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.cli import main
 from nas.records import Records
+from tests import refining
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
@@ -84,3 +86,12 @@ def test_two_commands_share_one_study(server: str, tmp_path: Path) -> None:
     storage.engine.dispose()
     assert len(trials) == 9
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_networks_of_a_study_there_are_refined(server: str, tmp_path: Path) -> None:
+    folder = refining.write(tmp_path, url=server)
+    command = ["refine", "s", "--studies-dir", str(tmp_path), "--storage", server, "--top", "1", "--epochs", "1"]
+    assert main([*command, "--seeds", "2", "--workers", "2", "--device", "cpu"]) == 0
+    found = refining.recorded(folder, server)
+    assert [one.replicate for one in found] == [1, 2]
+    assert all(folder.refined(one.key, one.recipe_hash, one.replicate).is_file() for one in found)

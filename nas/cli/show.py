@@ -11,6 +11,7 @@ from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 if TYPE_CHECKING:
     from nas.architecture import Rule
     from nas.records import Row
+    from nas.refined import Refinement
 
 Trial = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")]
 
@@ -18,17 +19,27 @@ Trial = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.
 def show(
     study: Study, trial: Trial, json: Json = False, studies_dir: StudiesDir = STUDIES, storage: Storage = None
 ) -> None:
-    """Print one trial: its modules, shares, learning curve, and why it was stopped."""
-    from nas.cli.options import read_outcome
+    """Print one trial: its modules, shares, learning curve, why it was stopped, and its full trainings."""
+    from nas.cli.options import database_url, open_records
     from nas.cli.output import print_json
+    from nas.outcome import Outcome
+    from nas.refined import refinements
 
-    folder, outcome = read_outcome(study, studies_dir, storage)
-    row = outcome.trial(trial)
+    folder, url = database_url(study, studies_dir, storage)
+    with open_records(url) as records:
+        outcome = Outcome.read(records, study)
+        row = outcome.trial(trial)
+        trainings = [one for one in refinements(records, records.study(study).id) if one.trial == trial]
     on_front = any(row is member for member in outcome.front)
     if json:
-        print_json({**_plain(row, outcome.rule), "metric": outcome.metric, "on_front": on_front})
+        refined = [_plain_training(one) for one in trainings]
+        print_json(
+            {**_plain(row, outcome.rule), "metric": outcome.metric, "on_front": on_front, "refinements": refined}
+        )
         return
     _print(row, outcome.rule, outcome.metric_words)
+    if trainings:
+        _print_trainings(row, trainings, outcome.metric_words)
     if on_front:
         print(f"On the front. Take it away: nas export {folder.name} --pick trial:{row.trial}")
 
@@ -76,6 +87,28 @@ def _print(row: Row, rule: Rule, metric: str) -> None:
             ["epoch", f"val {metric}", "train loss"],
             [[str(epoch), f"{accuracy:.4f}", f"{loss:.4f}"] for epoch, accuracy, loss in row.curve],
         )
+
+
+def _plain_training(training: Refinement) -> dict[str, Any]:
+    names = ("replicate", "epochs", "seed", "val_accuracy", "seconds", "device", "threads", "weights_sha256")
+    return {name: getattr(training, name) for name in names}
+
+
+def _print_trainings(row: Row, trainings: list[Refinement], metric: str) -> None:
+    from nas.cli.output import print_table
+    from nas.refined import networks
+
+    (whole,) = networks([row], trainings)
+    low, high = whole.interval
+    spread = f", 95 % interval {low:.4f} to {high:.4f}" if len(whole.trainings) > 1 else ""
+    print(
+        f"\nTrained fully by {len(whole.trainings)} fresh seeds, {whole.trainings[0].epochs} epochs: "
+        f"mean validation {metric} {whole.mean:.4f}{spread}"
+    )
+    print_table(
+        ["epochs", "replicate", f"val {metric}", "seconds"],
+        [[str(one.epochs), str(one.replicate), f"{one.val_accuracy:.4f}", f"{one.seconds:.1f}"] for one in trainings],
+    )
 
 
 def _short(value: Any) -> str:

@@ -164,18 +164,23 @@ def words(plan: Plan, outcome: Outcome, *, workers: int, at_once: int, clock: Ca
         at_once: of these, how many truly run at the same time.
         clock: writes a duration.
     """
-    count, total = len(plan.chosen), len(plan.chosen) * plan.seeds
-    networks_ = f"{count} network{'s' * (count != 1)}"
-    said = [f"{networks_}, {plan.why}; {plan.seeds} fresh seed{'s' * (plan.seeds != 1)} each, {plan.epochs} epochs."]
+    total = len(plan.chosen) * plan.seeds
+    said = [
+        f"{_count(len(plan.chosen), 'network')}, {plan.why}; {_count(plan.seeds, 'fresh seed')} each, "
+        f"{_count(plan.epochs, 'epoch')}."
+    ]
     if plan.lost:
         said.append(
-            f"The weights of {plan.lost} recorded training{'s' * (plan.lost != 1)} are not in the study's folder: "
-            "trained again."
+            f"The weights of {_count(plan.lost, 'recorded training')} are not in the study's folder: trained again."
         )
     if not plan.tasks:
-        return [*said, f"All {total} trainings are done already."]
+        return [*said, f"Nothing is left to do of {_count(total, 'training')}."]
     done = f" ({total - len(plan.tasks)} of {total} are done)" if total > len(plan.tasks) else ""
     seconds = plan.seconds(outcome.rows, at_once)
     time = "in an unknown time" if seconds is None else f"in about {clock(seconds)}, by what the search's trials took"
-    said.append(f"{len(plan.tasks)} trainings to do{done} by {workers} worker{'s' * (workers != 1)}, {time}.")
+    said.append(f"{_count(len(plan.tasks), 'training')} to do{done} by {_count(workers, 'worker')}, {time}.")
     return said
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

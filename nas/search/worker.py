@@ -30,6 +30,7 @@ from nas.curve import EpochResult
 from nas.errors import NasError
 from nas.metric import noise_images
 from nas.records import Row
+from nas.refined import measured_seed_std
 from nas.search.checkpoints import Checkpoints
 from nas.search.claims import Claims
 from nas.search.liveness import Worker
@@ -93,7 +94,10 @@ class SearchWorker(Loop):
             setup.opened.storage,
             self._claims,
             PRUNERS[options.pruner].for_search(
-                seed=options.seed, last_step=setup.space.recipe.epochs, validation_images=images
+                seed=options.seed,
+                last_step=setup.space.recipe.epochs,
+                validation_images=images,
+                seed_std=measured_seed_std(setup.opened.records, setup.opened.record.name),
             ),
             number=number,
             facts={

@@ -83,13 +83,18 @@ class FrontPruner(BasePruner):
     """
 
     @classmethod
-    def for_search(cls, *, seed: int, last_step: int, validation_images: int) -> FrontPruner:
+    def for_search(
+        cls, *, seed: int, last_step: int, validation_images: int, seed_std: float | None = None
+    ) -> FrontPruner:
         """The rule as `nas search` sets it up; a rule that can use what a search knows overrides this.
 
         Args:
             seed: the study's.
             last_step: epochs of a whole training.
             validation_images: how many images each reading is taken on, or as many as would make it as uncertain.
+            seed_std: standard deviation between trainings of one network, 0..1, where networks of the study were
+                refined; else None. It is taken as measured, after a refinement's epochs, which are mostly more than the
+                search's: trainings of one network differ less then.
         """
         return cls()
 

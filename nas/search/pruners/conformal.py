@@ -101,9 +101,11 @@ class ConformalPruner(FrontPruner):
         self._slack = SLACK * scale
 
     @classmethod
-    def for_search(cls, *, seed: int, last_step: int, validation_images: int) -> ConformalPruner:
+    def for_search(
+        cls, *, seed: int, last_step: int, validation_images: int, seed_std: float | None = None
+    ) -> ConformalPruner:
         """The rule with what a search knows: see `FrontPruner.for_search`."""
-        return cls(seed=seed, last_step=last_step, validation_images=validation_images)
+        return cls(seed=seed, last_step=last_step, validation_images=validation_images, seed_std=seed_std)
 
     def explain(self, study: Study, trial: FrozenTrial) -> Verdict:
         """Judge the trial by its last reported value; see the class.

@@ -40,7 +40,7 @@ class RankedPruner(FrontPruner):
         self._last_step = last_step
 
     @classmethod
-    def for_search(cls, *, seed: int, last_step: int, validation_images: int) -> Self:
+    def for_search(cls, *, seed: int, last_step: int, validation_images: int, seed_std: float | None = None) -> Self:
         """The rule with what a search knows; only the last step is of use to it."""
         return cls(last_step=last_step)
 
