@@ -14,7 +14,9 @@ from nas.space import Space, list_spaces, load_space
 TINY = load_space("tiny").toml
 GRIDS = ["bench", "bench-cifar10"]
 """Spaces of a few levels in every direction, with no ranges of their own for `growing-each`."""
-SPACES = [name for name in list_spaces() if name not in GRIDS]
+DRAWN = ["bench-wide", "bench-wide-cifar10"]
+"""Spaces of the recorded networks at random: every direction free, and no ranges for `growing-each` either."""
+SPACES = [name for name in list_spaces() if name not in (*GRIDS, *DRAWN)]
 
 
 def edited_tiny(folder: Path, *changes: tuple[str, str], name: str = "mine") -> Path:

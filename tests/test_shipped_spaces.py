@@ -52,7 +52,9 @@ def test_augmentation_by_space() -> None:
     assert given == {
         "digits": Augmentation(crop=1),
         "bench": Augmentation(crop=1),
+        "bench-wide": Augmentation(crop=1),
         "bench-cifar10": Augmentation(flip=True, crop=2),
+        "bench-wide-cifar10": Augmentation(flip=True, crop=2),
         "tiny": Augmentation(),
         "svhn": Augmentation(crop=2),
         "fashion-mnist": Augmentation(flip=True, crop=2),

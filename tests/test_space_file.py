@@ -14,7 +14,7 @@ from nas import space_file
 from nas.errors import SpaceError
 from nas.space import list_spaces, load_space
 from nas.space_file import parse_space, read_space
-from tests.spaces import GRIDS, SPACES
+from tests.spaces import DRAWN, GRIDS, SPACES
 
 TINY = load_space("tiny").toml
 
@@ -119,7 +119,7 @@ def test_equal_tables_in_other_words() -> None:
 
 
 def test_shipped_spaces() -> None:
-    assert list_spaces() == sorted([*SPACES, *GRIDS])
+    assert list_spaces() == sorted([*SPACES, *GRIDS, *DRAWN])
     assert SPACES == ["cifar10", "cifar100", "digits", "fashion-mnist", "imagenet", "svhn", "tiny"]
     for name in list_spaces():
         space = load_space(name)
@@ -142,7 +142,7 @@ def test_a_wheel_has_its_spaces_inside(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "digit",
-            "unknown space 'digit': did you mean 'digits'? allowed: bench, bench-cifar10, cifar10, cifar100, digits, "
+            "unknown space 'digit': did you mean 'digits'? allowed: bench, bench-cifar10, bench-wide, bench-wide-cifar10, cifar10, cifar100, digits, "
             "fashion-mnist, imagenet, svhn, tiny, or the path",
         ),
         ("", "unknown space ''"),
