@@ -142,7 +142,8 @@ def test_a_wheel_has_its_spaces_inside(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (
             "digit",
-            "unknown space 'digit': did you mean 'digits'? allowed: bench, bench-cifar10, bench-wide, bench-wide-cifar10, cifar10, cifar100, digits, "
+            "unknown space 'digit': did you mean 'digits'? allowed: bench, bench-cifar10, bench-wide, "
+            "bench-wide-cifar10, cifar10, cifar100, digits, "
             "fashion-mnist, imagenet, svhn, tiny, or the path",
         ),
         ("", "unknown space ''"),
