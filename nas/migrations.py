@@ -103,7 +103,48 @@ def _refinements_and_test_readings(connection: Connection) -> None:
     layout.create_all(connection, made)
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: _hashes_and_sources, 3: _refinements_and_test_readings}
+def _baselines(connection: Connection) -> None:
+    """Layout 4: trainings of networks that no search proposed, to hold what it finds against."""
+    layout = sa.MetaData()
+    sa.Table("nas_study", layout, sa.Column("id", sa.Integer, primary_key=True))
+    columns = (
+        ("kind", sa.String(16), False),
+        ("name", sa.String(100), False),
+        ("key", sa.String(64), False),
+        ("architecture", sa.Text, True),
+        ("params", sa.BigInteger, False),
+        ("macs", sa.BigInteger, False),
+        ("input_shape", sa.String(100), False),
+        ("recipe_name", sa.String(16), False),
+        ("recipe_hash", sa.String(64), False),
+        ("recipe", sa.Text, False),
+        ("replicate", sa.BigInteger, False),
+        ("seed", sa.BigInteger, False),
+        ("val_accuracy", sa.Float, False),
+        ("curve", sa.Text, False),
+        ("confusion", sa.Text, True),
+        ("seconds", sa.Float, False),
+        ("device", sa.String(100), False),
+        ("threads", sa.Integer, False),
+        ("dataset", sa.String(64), False),
+        ("split", sa.String(64), False),
+        ("weights_sha256", sa.String(64), True),
+        ("started_at", sa.Float, False),
+        ("finished_at", sa.Float, False),
+        ("versions", sa.Text, True),
+    )
+    number = sa.Column("id", sa.Integer, primary_key=True)
+    study: sa.Column[int] = sa.Column("study", sa.ForeignKey("nas_study.id"), nullable=False, index=True)
+    made = [sa.Column(column, kind, nullable=may_lack) for column, kind, may_lack in columns]
+    once = sa.UniqueConstraint("study", "kind", "name", "key", "input_shape", "recipe_hash", "replicate")
+    sa.Table("nas_baseline", layout, number, study, *made, once).create(connection)
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {
+    2: _hashes_and_sources,
+    3: _refinements_and_test_readings,
+    4: _baselines,
+}
 """By the number of the layout that it leads to, from the one before it."""
 
 VERSION = max(STEPS)

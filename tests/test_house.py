@@ -34,6 +34,7 @@ ORDER = [
         "study_folder",
         "outcome",
         "refined",
+        "baseline_rows",
         "cache",
         "record_checks",
         "record_file",

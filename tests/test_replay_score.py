@@ -18,7 +18,7 @@ from nas.record_file import read
 from nas.records import Row
 from nas.search import standings
 from nas.search.contest import NEAR, Contest, Setting, near, play, searched, seed_std
-from nas.search.score import LEVELS, Point, Score, mean_interval, paired, part_interval, reached, score
+from nas.search.score import LEVELS, Point, Score, mean_interval, median_interval, paired, part_interval, reached, score
 from nas.search.table import Table
 from tests.recorded import EPOCHS, GRID, table_file
 
@@ -173,6 +173,15 @@ def test_the_interval_of_a_mean_is_the_bootstraps() -> None:
     assert mean_interval([0.25]) == (0.25, 0.25, 0.25)
     assert mean_interval([0.5] * 7) == (0.5, 0.5, 0.5)
     assert all(math.isnan(number) for number in mean_interval([]))
+
+
+def test_the_interval_of_a_median() -> None:
+    values = list(np.random.default_rng(1).exponential(size=40))
+    median, low, high = median_interval(values, draws=20_000)
+    expected = stats.bootstrap((values,), np.median, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    assert median == np.median(values) != pytest.approx(np.mean(values))
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.05)
+    assert all(math.isnan(number) for number in median_interval([]))
 
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 1), (0, 40), (1, 1), (3, 40), (40, 40), (250, 1000)])

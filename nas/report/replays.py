@@ -77,11 +77,12 @@ def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Seque
     lowest = _width_multiplier(figure, table, scores, whole)
     for (setting, runs), colour in zip(scores.items(), _cycle(len(scores)), strict=True):
         for place, (name, measure) in enumerate(AXES.items()):
-            x, bands = _bands(runs, measure, whole)
-            lowest = min(lowest, float(bands[0][GRID // 10]))
-            _band(figure, x, bands, str(setting), colour, place)
-            figure.update_xaxes(title=name, tickformat=",", row=place // 2 + 1, col=place % 2 + 1)
-            figure.update_yaxes(title="part of the table's", row=place // 2 + 1, col=place % 2 + 1)
+            row, column = place // 2 + 1, place % 2 + 1
+            x, levels = bands([run.history for run in runs], measure, whole)
+            lowest = min(lowest, float(levels[0][GRID // 10]))
+            draw_band(figure, x, levels, str(setting), colour, row, column)
+            figure.update_xaxes(title=name, tickformat=",", row=row, col=column)
+            figure.update_yaxes(title="part of the table's", row=row, col=column)
         _attained(figure, runs, max(table.costs.values()), str(setting), colour)
     front = table.front(list(table.keys))
     ends = [table.truth[key] for key in front]
@@ -142,29 +143,38 @@ def _width_multiplier(
     return part
 
 
-def _bands(
-    runs: Sequence[Score], measure: Callable[[Point], float], whole: float
+def bands(
+    histories: Sequence[Sequence[Point]], measure: Callable[[Point], float], whole: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(x, [25 %, 50 %, 75 %]) of the hypervolume as a step over what `measure` counts."""
-    most = max(measure(run.history[-1]) for run in runs)
+    """(x, [25 %, 50 %, 75 %]) over searches of the hypervolume, as a step over what `measure` counts.
+
+    Args:
+        histories: of each search, at least one, each of at least one point.
+        measure: what the x axis counts, growing along a history.
+        whole: the hypervolume that counts as 1.
+    """
+    most = max(measure(history[-1]) for history in histories)
     x = np.linspace(0, most, GRID)
     curves = []
-    for run in runs:
-        at = np.array([measure(point) for point in run.history])
-        height = np.array([0.0, *(point.hypervolume for point in run.history)]) / (whole or 1.0)
+    for history in histories:
+        at = np.array([measure(point) for point in history])
+        height = np.array([0.0, *(point.hypervolume for point in history)]) / (whole or 1.0)
         curves.append(height[np.searchsorted(at, x, side="right")])
     return x, list(np.quantile(np.array(curves), [0.25, 0.5, 0.75], axis=0))
 
 
-def _band(figure: go.Figure, x: np.ndarray, bands: list[np.ndarray], name: str, colour: str, place: int) -> None:
-    common = {"x": x, "legendgroup": name, "row": place // 2 + 1, "col": place % 2 + 1}
-    low, middle, high = bands
+def draw_band(
+    figure: go.Figure, x: np.ndarray, levels: Sequence[np.ndarray], name: str, colour: str, row: int, col: int
+) -> None:
+    """Add a median with its band, as `bands` gave them, to one plot; the first one stands in the legend."""
+    common = {"x": x, "legendgroup": name, "row": row, "col": col}
+    low, middle, high = levels
     edge = {"width": 0, "shape": "hv"}
     figure.add_scatter(y=low, line=edge, mode="lines", hoverinfo="skip", showlegend=False, **common)
     fill = {"fill": "tonexty", "fillcolor": f"rgba{(*_rgb(colour), 0.13)}"}
     figure.add_scatter(y=high, line=edge, mode="lines", hoverinfo="skip", showlegend=False, **fill, **common)
     line = {"color": colour, "width": 2, "shape": "hv"}
-    figure.add_scatter(y=middle, mode="lines", name=name, showlegend=place == 0, line=line, **common)
+    figure.add_scatter(y=middle, mode="lines", name=name, showlegend=(row, col) == (1, 1), line=line, **common)
 
 
 def _attained(figure: go.Figure, runs: Sequence[Score], most: int, name: str, colour: str) -> None:

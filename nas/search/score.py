@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta, wilcoxon
@@ -115,12 +116,21 @@ def reached(history: Sequence[Point], hypervolume: float) -> Point | None:
 
 def mean_interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
     """(mean, low, high): 95 % by bootstrap over the values; NaN of nothing, the mean itself of one."""
+    return _bootstrap(values, np.mean, draws)
+
+
+def median_interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+    """(median, low, high): as `mean_interval`."""
+    return _bootstrap(values, np.median, draws)
+
+
+def _bootstrap(values: Sequence[float], statistic: Callable[..., Any], draws: int) -> tuple[float, float, float]:
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return float("nan"), float("nan"), float("nan")
     drawn = np.random.default_rng(0).integers(len(array), size=(draws, len(array)))
-    low, high = np.quantile(array[drawn].mean(axis=1), [0.025, 0.975])
-    return float(array.mean()), float(low), float(high)
+    low, high = np.quantile(statistic(array[drawn], axis=1), [0.025, 0.975])
+    return float(statistic(array)), float(low), float(high)
 
 
 def part_interval(hits: int, of: int) -> tuple[float, float, float]:
