@@ -299,6 +299,22 @@ def first_fall(architecture: Architecture, rule: Rule = "growing") -> int | None
     return None
 
 
+def map_side(size: int, layer: Conv | MaxPool) -> int:
+    """Rows (or columns) of the map after a convolution or pool of `size` ones, as torch counts them.
+
+    Raises:
+        ArchitectureError: none are left.
+    """
+    padding = layer.padding or 0
+    ceil = isinstance(layer, MaxPool) and layer.ceil
+    out = counting.side_after(size, layer.kernel, layer.stride, padding, ceil=ceil)
+    if out < 1:
+        raise ArchitectureError(
+            f"a map of {size} vanishes under kernel {layer.kernel}, stride {layer.stride}, padding {padding}"
+        )
+    return out
+
+
 def _at_least(what: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ArchitectureError(f"{what} must be a whole number of at least {least}, got {value!r}")
@@ -321,23 +337,6 @@ def _plain(item: StemLayer | InceptionWidths) -> dict[str, Any]:
     return {field.name: getattr(item, field.name) for field in fields(item)}
 
 
-def _after(size: int, layer: Conv | MaxPool) -> int:
-    """Rows (or columns) of the map after a convolution or pool, as torch counts them."""
-    padding = layer.padding or 0
-    span = size + 2 * padding - layer.kernel
-    if isinstance(layer, MaxPool) and layer.ceil:
-        out = -(-span // layer.stride) + 1
-        if (out - 1) * layer.stride >= size + padding:  # torch drops a window that would start in the padding
-            out -= 1
-    else:
-        out = span // layer.stride + 1
-    if span < 0 or out < 1:
-        raise ArchitectureError(
-            f"a map of {size} vanishes under kernel {layer.kernel}, stride {layer.stride}, padding {padding}"
-        )
-    return out
-
-
 def _stem_shapes(architecture: Architecture) -> Iterator[tuple[StemLayer, tuple[int, int, int], tuple[int, int, int]]]:
     """Each layer of the stem with the (channels, height, width) that it reads and writes."""
     shape = architecture.input_shape
@@ -345,7 +344,7 @@ def _stem_shapes(architecture: Architecture) -> Iterator[tuple[StemLayer, tuple[
         before = shape
         if not isinstance(layer, LocalResponseNorm):
             channels = layer.channels if isinstance(layer, Conv) else shape[0]
-            shape = (channels, _after(shape[1], layer), _after(shape[2], layer))
+            shape = (channels, map_side(shape[1], layer), map_side(shape[2], layer))
         yield layer, before, shape
 
 
@@ -359,7 +358,7 @@ def _module_inputs(architecture: Architecture) -> tuple[tuple[int, int, int], ..
     for number, stage in enumerate(architecture.stages):
         if number:
             pool = architecture.stage_pools[number - 1]
-            height, width = _after(height, pool), _after(width, pool)
+            height, width = map_side(height, pool), map_side(width, pool)
         for module in stage:
             shapes.append((channels, height, width))
             channels = module.out_channels(channels)

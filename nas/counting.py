@@ -44,6 +44,21 @@ def per_filter(batch_norm: bool, bias: bool) -> int:
     return 2 * batch_norm + bias
 
 
+def side_after(size: int, kernel: int, stride: int, padding: int, *, ceil: bool) -> int:
+    """Rows (or columns) that a convolution or pool makes of `size` ones, as torch counts them; 0 where none are left.
+
+    Args:
+        ceil: the last partial window counts.
+    """
+    span = size + 2 * padding - kernel
+    if span < 0:
+        return 0
+    if not ceil:
+        return span // stride + 1
+    out = -(-span // stride) + 1
+    return out - ((out - 1) * stride >= size + padding)  # torch drops a window that would start in the padding
+
+
 # Szegedy et al. 2014, section 5: average pool 5x5 stride 3, 1x1 convolution, two linear layers.
 AUXILIARY_KERNEL, AUXILIARY_STRIDE = 5, 3
 AUXILIARY_CHANNELS, AUXILIARY_HIDDEN = 128, 1024

@@ -17,6 +17,8 @@ ORDER = [
     ["seeds"],
     ["counting"],
     ["architecture"],
+    ["plain"],
+    ["references"],
     ["recipe"],
     ["rule", "space_file", "shapes", "space", "space_draft"],
     ["pareto"],
