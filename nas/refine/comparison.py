@@ -125,9 +125,10 @@ def said(comparison: Comparison, n: int) -> list[str]:
     if comparison.seed_std is None:
         seeds = "Standard deviation between seeds: unknown, no network has two trainings."
     else:
+        many = comparison.seed_networks
         seeds = (
-            f"Standard deviation between seeds: {100 * comparison.seed_std:.2f} points, pooled over "
-            f"{comparison.seed_networks} networks with {comparison.seed_trainings} trainings."
+            f"Standard deviation between seeds: {100 * comparison.seed_std:.2f} points, pooled over {many} "
+            f"network{'s' * (many != 1)} with {comparison.seed_trainings} trainings."
         )
     moved = [
         f"{verb} trial{'s' * (len(trials) != 1)} {', '.join(map(str, trials))}"
