@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,18 @@ from nas.recipe import WHITEN_NEEDS, Recipe
 from nas.seeds import hashed
 from nas.whitening import whiten
 
-__all__ = ["TRAINING_VERSION", "EpochResult", "Training", "accuracy", "hashed", "pick_device"]
+__all__ = [
+    "TRAINING_VERSION",
+    "EpochResult",
+    "Prebuilt",
+    "Training",
+    "accuracy",
+    "check_images",
+    "hashed",
+    "memory_failures",
+    "pick_device",
+    "seeded",
+]
 
 TRAINING_VERSION = 1
 """Which training a recorded curve came from.
@@ -59,6 +71,24 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(str(name))
 
 
+@dataclass(frozen=True, slots=True)
+class Prebuilt:
+    """A network that no Architecture describes, as far as a training has to know it.
+
+    Args:
+        key: equal exactly for equal networks.
+        input_shape: (channels, height, width) of one image.
+        classes: its logits.
+        build: the module, in training mode; its random numbers come from torch's default generator. Its first
+            convolution, where it has any, reads the images.
+    """
+
+    key: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    build: Callable[[], nn.Module]
+
+
 class Training:
     """One network, from its first weights to the recipe's last epoch.
 
@@ -74,7 +104,7 @@ class Training:
     trial.
 
     Args:
-        architecture: what to train.
+        architecture: what to train; a `Prebuilt` for a network of another kind.
         dataset: images of the architecture's input shape, at least two in training and one in validation; moved to
             the device.
         recipe: how.
@@ -86,14 +116,14 @@ class Training:
     Raises:
         DataError: the images do not fit the architecture, or are too few.
         SpaceError: batches of one image for a network with batch norm; a recipe that whitens the first convolution of
-            a stem without one in front.
+            a stem without one in front, or of a network without any.
         DeviceError: no such device.
         TrialFailed: not enough memory.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Prebuilt,
         dataset: Dataset,
         recipe: Recipe,
         *,
@@ -102,7 +132,7 @@ class Training:
         interrupt: Callable[[], None] = lambda: None,
         metric: Metric = "accuracy",
     ) -> None:
-        _check(architecture, dataset)
+        check_images(architecture, dataset)
         self._recipe = recipe
         self._seed = seed
         self._interrupt = interrupt
@@ -112,9 +142,10 @@ class Training:
         self._halved = False
         self._read_epoch = -1
         self._identity = f"{TRAINING_VERSION} {architecture.key} {seed} {recipe.model_dump_json()}"
-        with _memory(), _seeded(hashed(seed, "weights"), self.device):
+        with memory_failures(), seeded(hashed(seed, "weights"), self.device):
             self._dataset = dataset.to(self.device)
-            self._network = build(architecture).to(self.device)
+            built = architecture.build() if isinstance(architecture, Prebuilt) else build(architecture)
+            self._network = built.to(self.device)
             if recipe.whiten:
                 whiten(_first_conv(self._network), self._dataset)
             self._reader = Reader(self._network, self._dataset, metric)
@@ -210,7 +241,7 @@ class Training:
         seed = hashed(self._seed, "epoch", self._epoch + 1)
         generator = torch.Generator(self.device).manual_seed(seed)
         total = torch.zeros((), device=self.device)
-        with _memory(), _seeded(seed, self.device):  # dropout knows only torch's own generator
+        with memory_failures(), seeded(seed, self.device):  # dropout knows only torch's own generator
             for images, labels in train.batches(shuffled(len(train), self._recipe.batch, generator)):
                 self._interrupt()
                 images = augment(images, self._recipe.augmentation, generator)
@@ -259,7 +290,7 @@ class Training:
 
     def _read(self) -> float:
         """Accuracy of the averaged weights. Nothing that trains is touched."""
-        with _memory():
+        with memory_failures():
             self._load_reader()
             try:
                 return self._reader.accuracy()
@@ -271,7 +302,12 @@ class Training:
         self._read_epoch = self._epoch
 
 
-def _check(architecture: Architecture, dataset: Dataset) -> None:
+def check_images(architecture: Architecture | Prebuilt, dataset: Dataset) -> None:
+    """Refuse images that a network cannot be trained on.
+
+    Raises:
+        DataError: their shape or number of classes is not the network's, or they are too few.
+    """
     shape = tuple(dataset.train.images.shape[1:])
     if shape != architecture.input_shape:
         raise DataError(
@@ -289,9 +325,12 @@ def _check(architecture: Architecture, dataset: Dataset) -> None:
         )
 
 
-def _first_conv(network: InceptionNetwork) -> nn.Conv2d:
-    first = network.stem[0] if len(network.stem) else None
-    conv = first.conv if isinstance(first, ConvRelu) else None
+def _first_conv(network: nn.Module) -> nn.Conv2d:
+    if isinstance(network, InceptionNetwork):
+        first = network.stem[0] if len(network.stem) else None
+        conv = first.conv if isinstance(first, ConvRelu) else None
+    else:
+        conv = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if not isinstance(conv, nn.Conv2d):
         raise SpaceError(f"{WHITEN_NEEDS}: put one there or leave whiten out")
     return conv
@@ -302,7 +341,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's own generators inside, and give them their states back after."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if cuda else []):
@@ -314,7 +353,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory() -> Iterator[None]:
+def memory_failures() -> Iterator[None]:
     """Turn every way of running out of memory into a failed trial."""
     try:
         yield

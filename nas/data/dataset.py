@@ -74,6 +74,7 @@ class Dataset:
         dropped: training images left out because they are exact duplicates of official test images.
         path: the folder, for a dataset that is one.
         misfit: one line where the images are of another kind than the space's input, or far smaller.
+        own_shape: (channels, height, width) of a typical image as it came; None where it is not known.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Dataset:
     dropped: int = 0
     path: str | None = None
     misfit: str = ""
+    own_shape: tuple[int, int, int] | None = None
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same with its images on a device."""
@@ -181,6 +183,7 @@ def load_dataset(
         dropped=parts.dropped,
         path=source.path,
         misfit=misfit(source.own_shape, input_shape) if source.own_shape else "",
+        own_shape=source.own_shape,
     )
 
 
