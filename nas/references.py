@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal
 
 from nas.architecture import Architecture, Conv, InceptionWidths, LocalResponseNorm, MaxPool, first_fall
 from nas.errors import ArchitectureError, choices
@@ -38,7 +39,9 @@ class Reference:
         published: what was reported there; empty where nothing was.
         design: (input_shape, classes) -> the network as data.
         module: of a single module that stands in a wrapper, the module; `design` is the wrapper with it.
-        module_names: what its source calls its modules, by depth; else m1, m2, ...
+        source_names: what its source calls its modules, by depth; empty where it numbers them.
+        initialisation: `default` is PyTorch's; `kaiming-normal` is He's for convolutions and linear layers, with
+            biases from the standard normal distribution.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Reference:
     design: Callable[[Shape, int], Architecture | PlainNetwork]
     module: InceptionWidths | None = None
     source_names: tuple[str, ...] = ()
+    initialisation: Literal["default", "kaiming-normal"] = "default"
 
     def network(self, classes: int) -> Architecture | PlainNetwork:
         """The network as data.
@@ -290,7 +294,7 @@ REFERENCES: dict[str, Reference] = {
         ),
         Reference(
             "small-googlenet", "5 modules in one stage, local response norm", _NOTEBOOKS, _CIFAR, 10,
-            "CIFAR-10, 30 epochs: 71.69 % test", _small_googlenet,
+            "CIFAR-10, 30 epochs: 71.69 % test", _small_googlenet, initialisation="kaiming-normal",
         ),
         Reference(
             "googlenet", "9 modules, 22 layers, two auxiliary heads in training", _PAPER, (3, 224, 224), 1000, "",
