@@ -21,6 +21,7 @@ ORDER = [
     ["references"],
     ["recipe"],
     ["rule", "space_file", "shapes", "space", "space_draft"],
+    ["projection", "width_line"],
     ["pareto"],
     ["data"],
     ["models"],
