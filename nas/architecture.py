@@ -100,11 +100,8 @@ class InceptionWidths:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _at_least(
-                field.name,
-                getattr(self, field.name),
-                0 if field.name.startswith("reduce") or field.name == "out_pool" else 1,
-            )
+            may_be_none = field.name.startswith("reduce") or field.name == "out_pool"
+            _at_least(field.name, getattr(self, field.name), 0 if may_be_none else 1)
 
     def out_channels(self, in_channels: int) -> int:
         """Channels after the concatenation, for a module that reads `in_channels`."""
@@ -281,22 +278,28 @@ def layer_from_json(data: Mapping[str, Any]) -> StemLayer:
 
 
 def first_fall(architecture: Architecture, rule: Rule = "growing") -> int | None:
-    """Number of the first module, counted from 0, whose share is under the one before it; None where the rule holds.
+    """The first of `falls`; None where the rule holds."""
+    return next(iter(falls(architecture, rule)), None)
+
+
+def falls(architecture: Architecture, rule: Rule = "growing") -> tuple[int, ...]:
+    """Numbers of the modules, counted from 0, whose share is under the one before it; none where the rule holds.
 
     `growing`: the share of 3x3 and 5x5 together never falls. `growing-each`: 3x3's and 5x5's own shares never fall.
     `off`: nothing is asked. Compared as exact fractions, never as floats.
     """
     if rule == "off":
-        return None
+        return ()
     rows: list[tuple[Fraction, ...]] = []
     for module, (channels, _, _) in zip(architecture.modules, architecture.module_inputs(), strict=False):
         out = module.out_channels(channels)
         each = (Fraction(module.out_3x3, out), Fraction(module.out_5x5, out))
         rows.append((sum(each, Fraction(0)),) if rule == "growing" else each)
-    for number, (before, after) in enumerate(pairwise(rows), start=1):
-        if any(b > a for b, a in zip(before, after, strict=True)):
-            return number
-    return None
+    return tuple(
+        number
+        for number, (before, after) in enumerate(pairwise(rows), start=1)
+        if any(b > a for b, a in zip(before, after, strict=True))
+    )
 
 
 def map_side(size: int, layer: Conv | MaxPool) -> int:
@@ -306,8 +309,7 @@ def map_side(size: int, layer: Conv | MaxPool) -> int:
         ArchitectureError: none are left.
     """
     padding = layer.padding or 0
-    ceil = isinstance(layer, MaxPool) and layer.ceil
-    out = counting.side_after(size, layer.kernel, layer.stride, padding, ceil=ceil)
+    out = counting.side_after(size, layer.kernel, layer.stride, padding, ceil=getattr(layer, "ceil", False))
     if out < 1:
         raise ArchitectureError(
             f"a map of {size} vanishes under kernel {layer.kernel}, stride {layer.stride}, padding {padding}"

@@ -20,6 +20,9 @@ Widths = InceptionWidths
 MODULE_INPUT: Shape = (256, 28, 28)
 """(channels, height, width) on which the two single modules are counted alone."""
 
+WRAPPER = "conv 3x3 to 256 + BN + ReLU, max pool 4x4 to 8x8, the module, global average pool, linear"
+"""What the two stand in wherever they are trained; its 8x8 is of 32x32 images."""
+
 NAIVE = Widths(out_1x1=64, reduce_3x3=0, out_3x3=64, reduce_5x5=0, out_5x5=64, out_pool=0)
 V1 = Widths(out_1x1=64, reduce_3x3=96, out_3x3=128, reduce_5x5=16, out_5x5=32, out_pool=32)
 _NOTEBOOKS = "a public teaching notebook"
@@ -276,16 +279,15 @@ def _nin_cifar(input_shape: Shape, classes: int) -> PlainNetwork:
 
 
 _CIFAR: Shape = (3, 32, 32)
-_IN_WRAPPER = "conv 3x3 to 256 + BN + ReLU, max pool 4x4 to 8x8, the module, global average pool, linear"
 REFERENCES: dict[str, Reference] = {
     one.name: one
     for one in (
         Reference(
-            "inception-naive-module", f"no reducers, every conv 64, in {_IN_WRAPPER}", _NOTEBOOKS, _CIFAR, 10, "",
+            "inception-naive-module", "one module, no reducers, every conv 64", _NOTEBOOKS, _CIFAR, 10, "",
             _naive, NAIVE,
         ),
         Reference(
-            "inception-v1-module", f"reducers before 3x3 and 5x5, in {_IN_WRAPPER}", _NOTEBOOKS, _CIFAR, 10, "",
+            "inception-v1-module", "one module, reducers before 3x3 and 5x5", _NOTEBOOKS, _CIFAR, 10, "",
             _v1, V1,
         ),
         Reference(

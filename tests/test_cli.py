@@ -70,6 +70,8 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
         "predict",
         "bench-model",
         "dashboard",
+        "baselines",
+        "rule",
         "spaces",
         "records",
         "replay",

@@ -14,15 +14,18 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.baselines import app as baselines
 from nas.cli.bench_model import bench_model
 from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.front import front
 from nas.cli.predict import predict
 from nas.cli.records import app as records
+from nas.cli.redundancy import redundancy
 from nas.cli.refine import refine
 from nas.cli.replay import replay
 from nas.cli.report import report
+from nas.cli.rule import rule
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import app as spaces
@@ -48,9 +51,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, refine, report, export, predict, bench_model, dashboard, replay):
+for command in (search, front, show, rule, refine, redundancy, report, export, predict, bench_model, dashboard, replay):
     app.command()(command)
 app.command("test")(read_test)
+app.add_typer(baselines, name="baselines")
 app.add_typer(spaces, name="spaces")
 app.add_typer(records, name="records")
 
