@@ -89,6 +89,7 @@ class Shapes:
             batch_norm=network.batch_norm,
             conv_bias=not network.batch_norm,
             dropout=network.dropout,
+            auxiliary=tuple(module - 1 for module in network.auxiliary),  # a file counts them from 1
         )
 
     def realised(self, widths: Ints) -> Floats:

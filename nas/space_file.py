@@ -17,11 +17,23 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
-from nas.architecture import Conv, MaxPool, Rule, StemLayer, layer_from_json, layer_to_json
+from nas.architecture import (
+    Conv,
+    LocalResponseNorm,
+    MaxPool,
+    Rule,
+    StemLayer,
+    layer_from_json,
+    layer_to_json,
+    map_side,
+)
+from nas.counting import AUXILIARY_KERNEL
 from nas.errors import ArchitectureError, SpaceError, choices
 from nas.recipe import WHITEN_NEEDS, Recipe
 
@@ -114,6 +126,20 @@ class Network(_Table):
     pool: Pool = MaxPool()
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    auxiliary: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_modules(self) -> Self:
+        modules, given = sum(self.stages), list(self.auxiliary)
+        if given != sorted(set(given)) or any(not 1 <= module <= modules for module in given):
+            raise ValueError(f"auxiliary must be growing numbers of modules, 1 to {modules}, got {given}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a study's identity from before there were auxiliary heads stays what it was
+        fields: dict[str, Any] = usual(self)
+        return {name: value for name, value in fields.items() if name != "auxiliary" or value}
 
 
 class Widths(_Table):
@@ -175,6 +201,12 @@ class SpaceFile(_Table):
     def _few_enough(self) -> Self:
         if sum(self.network.stages) > _MOST_MODULES:
             raise ValueError(f"at most {_MOST_MODULES} modules, got {sum(self.network.stages)}")
+        for number, side in enumerate(self._smaller_sides() if self.network.auxiliary else [], start=1):
+            if number in self.network.auxiliary and side < AUXILIARY_KERNEL:
+                raise ValueError(
+                    f"network.auxiliary: module {number} has a map of {side} pixels a side, and a head needs at least "
+                    f"{AUXILIARY_KERNEL}; name an earlier module"
+                )
         first = self.network.stem[0] if self.network.stem else None
         if self.recipe.whiten and not isinstance(first, Conv):
             raise ValueError(f"{WHITEN_NEEDS}: put one there or leave whiten out")
@@ -184,6 +216,23 @@ class SpaceFile(_Table):
                 f"{self.input[1]}x{self.input[2]}: make the first kernel smaller or leave whiten out"
             )
         return self
+
+    def _smaller_sides(self) -> list[int]:
+        """The smaller side of each module's map, by depth.
+
+        Raises:
+            ValueError: a map vanishes.
+        """
+        side, sides = min(self.input[1:]), []
+        try:
+            for layer in self.network.stem:
+                side = side if isinstance(layer, LocalResponseNorm) else map_side(side, layer)
+            for number, modules in enumerate(self.network.stages):
+                side = map_side(side, self.network.pool) if number else side
+                sides += [side] * modules
+        except ArchitectureError as error:
+            raise ValueError(f"[network] {error}") from error
+        return sides
 
 
 def parse_space(text: str, where: str) -> SpaceFile:

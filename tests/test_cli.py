@@ -9,12 +9,13 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, MaxPool
 from nas.cli import app, main
 from nas.cli.options import command_of
 from nas.errors import TrialFailed
@@ -151,6 +152,15 @@ def test_show_prints_one_trial(folder: StudyFolder, place: list[str], capsys: py
     assert f"Reason: the loss is not finite {HOSTILE}" in capsys.readouterr().out
     assert main(["show", "fake", "--trial", str(found.front[0].trial), *place]) == 0
     assert f"nas export fake --pick trial:{found.front[0].trial}" in capsys.readouterr().out
+
+
+def test_show_says_auxiliary_heads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, *_ = rows(1)
+    larger = replace(plain.architecture, input_shape=(1, 16, 16), auxiliary=(0, 1), stage_pools=(MaxPool(1, 1),))
+    write_study(tmp_path, "heads", [replace(plain, architecture=larger, key=larger.key)])
+    assert main(["show", "heads", "--trial", str(plain.trial), "--studies-dir", str(tmp_path)]) == 0
+    said = f"{larger.training_params:,} parameters in training, with auxiliary heads on modules 1, 2\n"
+    assert said in capsys.readouterr().out
 
 
 def test_show_as_json_gives_the_network_back(

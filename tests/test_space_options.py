@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nas.errors import SpaceError
-from nas.space import load_space
+from nas.space import Space, load_space
 from tests.spaces import edited_tiny, keeps, vectors
 
 
@@ -166,6 +168,40 @@ def test_identity_is_content(tmp_path: Path) -> None:
     ]
     texts = {json.dumps(other.identity(), sort_keys=True) for other in [space, *others]}
     assert len(texts) == len(others) + 1
+
+
+def with_heads(folder: Path, modules: str) -> Space:
+    """The digits space, whose first module has a map of 8x8 and the others of 4x4, with auxiliary heads."""
+    text = load_space("digits").toml
+    assert text.count("stages = [1, 2]") == 1
+    path = folder / "heads.toml"
+    path.write_text(text.replace("stages = [1, 2]", f"stages = [1, 2]\nauxiliary = {modules}"), encoding="utf-8")
+    return load_space(str(path))
+
+
+def test_a_space_without_auxiliary_heads_is_what_it_was(tmp_path: Path) -> None:
+    """Studies keep their space by content: a key that is not used must not be in it."""
+    identity = load_space("digits").identity()
+    assert set(identity["network"]) == {"stem", "stages", "pool", "batch_norm", "dropout"}
+    assert with_heads(tmp_path, "[]").identity() == identity
+    assert hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16] == "f3d71f83c3a2ac17"
+
+
+def test_auxiliary_heads_are_on_every_network_and_in_no_count(tmp_path: Path) -> None:
+    space, named = load_space("digits"), with_heads(tmp_path, "[1]")
+    assert named.identity()["network"].pop("auxiliary") == [1]
+    assert named.budget == space.budget
+    for vector in vectors(space, 20):
+        plain, network = space.decode(vector), named.decode(vector)
+        assert network == replace(plain, auxiliary=(0,))
+        assert (network.params, network.macs) == (plain.params, plain.macs)
+        assert network.training_params > plain.training_params == plain.params
+        assert named.allows(network) == space.allows(plain)
+
+
+def test_an_auxiliary_head_needs_a_map(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="module 2 has a map of 4 pixels a side, and a head needs at least 5"):
+        with_heads(tmp_path, "[1, 2]")
 
 
 def test_what_a_space_says_of_itself() -> None:

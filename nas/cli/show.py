@@ -78,6 +78,9 @@ def _print(row: Row, rule: Rule, metric: str) -> None:
     if row.source:
         print(f"Trained in another study: {row.source}")
     print(f"{row.params:,} parameters, {row.macs:,} MACs an image, key {row.key}")
+    if heads := [str(module + 1) for module in row.architecture.auxiliary]:
+        modules = f"module{'s' * (len(heads) > 1)} {', '.join(heads)}"
+        print(f"{row.architecture.training_params:,} parameters in training, with auxiliary heads on {modules}")
     print(f"Trained on {row.device}, {row.threads} threads, seed {row.seed}, worker {row.worker}")
     print(f"From {row.started_at:%Y-%m-%d %H:%M:%S} to {row.finished_at:%Y-%m-%d %H:%M:%S} UTC\n")
     print_table(MODULE_COLUMNS, modules_table(row.architecture))
