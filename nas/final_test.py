@@ -11,22 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 
-import safetensors
 import torch
-from safetensors.torch import load
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas import seal
-from nas.chosen import Chosen, Weights
+from nas.chosen import Chosen
 from nas.data import load_test
-from nas.errors import DataError, StudyError
+from nas.errors import DataError
 from nas.metric import Metric
-from nas.models import build
 from nas.outcome import Outcome
 from nas.reading import answers
 from nas.records import Records
 from nas.seal import Reading
 from nas.study_images import load_images
+from nas.trained import network_of
 from nas.training import pick_device
 
 
@@ -90,7 +88,7 @@ def read_test_images(
     """
     records.create()  # also the proof that it can be written
     place = pick_device(device)
-    loaded = [[_network(network, weights) for weights in network.weights] for network in chosen]
+    loaded = [[network_of(network, weights) for weights in network.weights] for network in chosen]
     shape = chosen[0].row.architecture.input_shape
     images = load_images(outcome, input_shape=shape, moved=dataset, cache=cache)
     digest, mean, std, size, classes = images.digest, images.mean, images.std, images.test_size, len(images.classes)
@@ -127,23 +125,6 @@ def read_test_images(
     ]
     seal.add(records, records.study(outcome.study).id, [one for each in tested for one in each.readings])
     return tested
-
-
-def _network(chosen: Chosen, weights: Weights) -> tuple[nn.Module, str]:
-    """The network with its weights, and the SHA-256 of their file."""
-    content, sha256 = weights.read()
-    network = build(chosen.row.architecture)
-    try:
-        network.load_state_dict(load(content))
-    except safetensors.SafetensorError as error:
-        raise StudyError(f"{weights.path} is damaged ({error}); restore it from a copy") from error
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:200]
-        raise StudyError(
-            f"{weights.path} holds the weights of another network than trial {chosen.row.trial}'s ({said}); restore it "
-            "from a copy"
-        ) from error
-    return network, sha256
 
 
 def _confusion(labels: Tensor, given: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:

@@ -84,6 +84,11 @@ class StudyFolder:
         """Where `nas export` writes by default."""
         return self.path / "export"
 
+    @property
+    def redundancy(self) -> Path:
+        """What `nas redundancy` measured, a file for each network and its weights."""
+        return self.path / "redundancy"
+
     def weights(self, key: str) -> Path:
         """Averaged weights of the network with this key; there while it is on the front."""
         return self.path / "weights" / f"{key}.safetensors"

@@ -14,7 +14,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from nas.dashboard.server import Dashboard
 from nas.outcome import Outcome
@@ -22,6 +22,7 @@ from nas.records import Records
 from nas.report.page import write_report
 from nas.study_folder import StudyFolder
 from tests.fake_study import rows, write_study
+from tests.test_redundancy import measured
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -70,8 +71,10 @@ def browse(tmp_path: Path) -> Iterator[Browse]:
         browser.quit()
 
 
-def drawn(browser: webdriver.Chrome) -> None:
-    WebDriverWait(browser, 60).until(lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == "3")
+def drawn(browser: webdriver.Chrome, figures: int = 3) -> None:
+    WebDriverWait(browser, 60).until(
+        lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == str(figures)
+    )
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
@@ -141,6 +144,35 @@ def test_the_report_follows_the_theme_zooms_and_answers_a_hover(browse: Browse, 
     hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#front .hovertext"))
     assert "trial" in hover[0].text
     assert "shares" in hover[0].text
+    assert complaints(browser) == []
+
+
+def test_one_heat_map_is_drawn_at_a_time(browse: Browse, folder: StudyFolder, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    both = [measured(weights="first"), measured(trial=4)]
+    write_report(Outcome.read(Records(folder.url), "fake"), page, redundancy=both)
+    browser = browse(page.as_uri(), PHONE, "dark")
+    drawn(browser, 4)
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('#redundancy .ytick text')].map(t => t.textContent)"
+    )
+    assert names == ["1x1", "reduce 3x3", "3x3", "5x5", "pool"]
+    box = (
+        "const r = document.querySelector('#redundancy .nsewdrag').getBoundingClientRect(); return [r.width, r.height]"
+    )
+    width, height = browser.execute_script(box)
+    assert width == pytest.approx(height, abs=2)  # a correlation is square
+    assert width > 200
+    wide, inside = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= inside
+    Select(browser.find_element(By.ID, "heat-map")).select_by_index(1)
+    WebDriverWait(browser, 30).until(
+        lambda b: b.execute_script("return document.getElementById('redundancy').data === HEAT_MAPS[1].data")
+    )
+    ActionChains(browser).move_to_element(browser.find_element(By.CSS_SELECTOR, "#redundancy .nsewdrag")).perform()
+    hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#redundancy .hovertext"))
+    assert "channel" in hover[0].text
+    assert "r = " in hover[0].text
     assert complaints(browser) == []
 
 

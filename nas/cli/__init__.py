@@ -21,6 +21,7 @@ from nas.cli.export import export
 from nas.cli.front import front
 from nas.cli.predict import predict
 from nas.cli.records import app as records
+from nas.cli.redundancy import redundancy
 from nas.cli.refine import refine
 from nas.cli.replay import replay
 from nas.cli.report import report
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, rule, refine, report, export, predict, bench_model, dashboard, replay):
+for command in (search, front, show, rule, refine, redundancy, report, export, predict, bench_model, dashboard, replay):
     app.command()(command)
 app.command("test")(read_test)
 app.add_typer(baselines, name="baselines")

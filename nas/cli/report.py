@@ -14,8 +14,8 @@ Output = Annotated[Path | None, typer.Option(help="HTML file to write. Default: 
 
 def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIES, storage: Storage = None) -> None:
     """Write one HTML page that opens offline: front, learning curves, shares by depth, readings of the test
-    images, how it was run."""
-    from nas import seal
+    images, redundant channels, how it was run."""
+    from nas import redundancy, seal
     from nas.cli.options import database_url, open_records
     from nas.cli.output import say
     from nas.outcome import Outcome
@@ -25,7 +25,9 @@ def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIE
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
         read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
+    measured, broken = redundancy.read_all(folder.redundancy)
     path = folder.report if output is None else output
-    write_report(outcome, path, studies_dir=None if studies_dir == STUDIES else studies_dir, seal=read)
+    shown_dir = None if studies_dir == STUDIES else studies_dir
+    write_report(outcome, path, studies_dir=shown_dir, seal=read, redundancy=measured, broken=broken)
     say(outcome.headline)
     print(path)

@@ -16,12 +16,22 @@ from typing import Any
 from nas.errors import written
 from nas.outcome import Outcome
 from nas.records import Row
+from nas.redundancy import Redundancy
 from nas.report.figures import curves_figure, front_figure, shares_figure
 from nas.report.readings import readings_section
+from nas.report.redundancy import heat_maps, redundancy_section
 from nas.seal import Seal
 
 
-def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = None, seal: Seal | None = None) -> None:
+def write_report(
+    outcome: Outcome,
+    path: Path,
+    *,
+    studies_dir: Path | None = None,
+    seal: Seal | None = None,
+    redundancy: Sequence[Redundancy] = (),
+    broken: Sequence[str] = (),
+) -> None:
     """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
 
     Args:
@@ -29,12 +39,13 @@ def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = Non
         path: the HTML file; its folder is made where missing.
         studies_dir: named in the page's commands, where it is not the default.
         seal: who read the test images; None leaves them out.
+        redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
         NasError: its folder cannot be made.
     """
-    text = page(outcome, studies_dir=studies_dir, seal=seal)
+    text = page(outcome, studies_dir=studies_dir, seal=seal, redundancy=redundancy, broken=broken)
     with written(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -48,7 +59,14 @@ def write_report(outcome: Outcome, path: Path, *, studies_dir: Path | None = Non
             aside.unlink(missing_ok=True)
 
 
-def page(outcome: Outcome, *, studies_dir: Path | None = None, seal: Seal | None = None) -> str:
+def page(
+    outcome: Outcome,
+    *,
+    studies_dir: Path | None = None,
+    seal: Seal | None = None,
+    redundancy: Sequence[Redundancy] = (),
+    broken: Sequence[str] = (),
+) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
     from plotly.offline import get_plotlyjs
 
@@ -57,6 +75,7 @@ def page(outcome: Outcome, *, studies_dir: Path | None = None, seal: Seal | None
         "curves": curves_figure(outcome),
         "shares": shares_figure(outcome),
     }
+    maps = heat_maps(redundancy)
     options = "" if studies_dir is None else f" --studies-dir {shlex.quote(str(studies_dir))}"
     return _asset("page.html").substitute(
         study=escape(outcome.study),
@@ -67,15 +86,19 @@ def page(outcome: Outcome, *, studies_dir: Path | None = None, seal: Seal | None
         ),
         front_table=_front_table(outcome, options),
         test_images="" if seal is None else readings_section(outcome, seal),
+        redundancy=redundancy_section(redundancy, broken, [name for name, _ in maps]),
         how=_how(outcome, options),
         plotly=get_plotlyjs(),
-        # "<" never appears inside the script, so no text in a figure can end it
-        figures=json.dumps({name: json.loads(figure.to_json()) for name, figure in figures.items()}).replace(
-            "<", "\\u003c"
-        ),
+        figures=_script({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
+        heat_maps=_script([json.loads(figure.to_json()) for _, figure in maps]),
         zoom=json.dumps(_front_range(outcome)),
         script=_asset("page.js").template,
     )
+
+
+def _script(data: Any) -> str:
+    """JSON for a script; "<" never appears in it, so no text in a figure can end the script."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> Template:

@@ -29,7 +29,7 @@ function show(name) {
   layout.legend = { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" };
   layout.hovermode = "closest";
   layout.dragmode = narrow.matches ? false : "zoom"; // a finger scrolls the page
-  for (const bar of figure.data.map((trace) => trace.marker && trace.marker.colorbar).filter(Boolean)) {
+  for (const bar of figure.data.map((trace) => trace.colorbar || (trace.marker && trace.marker.colorbar)).filter(Boolean)) {
     Object.assign(bar, narrow.matches ? BELOW : BESIDE);
     bar.title.side = narrow.matches ? "top" : "right";
   }
@@ -60,6 +60,13 @@ function put(layout, wanted) {
     const keys = path.split(/[.[\]]+/).filter(Boolean), last = keys.pop();
     keys.reduce((inner, key) => (inner[key] ??= {}), layout)[last] = value;
   }
+}
+
+// Of many heat maps one is drawn at a time.
+const choice = document.getElementById("heat-map");
+if (choice) {
+  FIGURES.redundancy = HEAT_MAPS[choice.value];
+  choice.addEventListener("change", () => { FIGURES.redundancy = HEAT_MAPS[choice.value]; show("redundancy"); });
 }
 
 const names = Object.keys(FIGURES);
