@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nas import models
 from nas.cli import main
 from nas.deployed import bench as bench_module
 from nas.deployed import measure as measure_module
@@ -25,6 +24,7 @@ from nas.deployed.pt2 import load_pt2
 from nas.deployed.runtimes import RUNTIMES
 from nas.errors import ExportError
 from nas.models import build
+from nas.references import REFERENCES
 from tests.fake_study import architecture
 from tests.onnx_models import linear
 
@@ -210,30 +210,38 @@ def test_memory_counts_from_when_the_model_is_loaded() -> None:
     assert len(block) > 0
 
 
-def test_reference_networks_stand_beside_once_there_are_some(
-    exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked = []
-
-    def small(input_shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
-        asked.append((input_shape, classes))
-        return Small()
-
-    monkeypatch.setattr(models, "REFERENCES", {"small": small}, raising=False)
-    (subject,) = beside([tmp_path, exported])
-    assert (subject.model, subject.runtime, subject.like) == (
-        "small",
-        "torch eager, reference",
-        f"{exported}/model.json",
-    )
-    run, _ = RUNTIMES[subject.runtime](subject.file, 1, subject.like)(3)
+@pytest.mark.parametrize("name", ["inception-v1-module", "nin-cifar"])
+def test_a_reference_network_runs_on_its_own_input(exported: Path, tmp_path: Path, name: str) -> None:
+    card = json.loads((exported / "model.json").read_text())
+    card["architecture"]["classes"] = 7
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    subject = next(one for one in beside([exported / "model.onnx", tmp_path]) if one.file == name)
+    assert (subject.model, subject.runtime) == (f"{name} at 3x32x32", "torch eager, reference")
+    assert subject.like == f"{tmp_path}/model.json"
+    run, threads = RUNTIMES[subject.runtime](subject.file, 1, subject.like)(3)
     logits = run()
     assert isinstance(logits, torch.Tensor)
-    assert logits.shape == (3, 10)
-    assert asked == [((1, 8, 8), 10)]
-    assert beside([tmp_path]) == []
-    monkeypatch.delattr(models, "REFERENCES")
-    assert beside([exported]) == []
+    assert (tuple(logits.shape), threads) == ((3, 7), 1)
+
+
+def test_reference_networks_stand_beside_an_exported_folder(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    asked: list[Subject] = []
+
+    def none(found: list[Subject], *_: Any, **__: Any) -> Iterator[Cell]:
+        asked[:] = found
+        return iter(())
+
+    monkeypatch.setattr(bench_module, "bench", none)
+    assert main(["bench-model", str(exported)]) == 0
+    assert [one.file for one in asked[4:]] == list(REFERENCES)
+    assert {one.like for one in asked[4:]} == {f"{exported}/model.json"}
+    assert "Beside them 8 reference networks, each for its own input; --no-references" in capsys.readouterr().err
+    for words in ([str(exported), "--no-references"], [str(exported / "model.onnx")]):
+        assert main(["bench-model", *words]) == 0
+        assert all("reference" not in one.runtime for one in asked)
+        assert "Beside" not in capsys.readouterr().err
 
 
 class Evil:

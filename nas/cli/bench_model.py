@@ -20,7 +20,9 @@ Models = Annotated[
 Batch = Annotated[str, typer.Option(help="Images in a pass, one or several sizes: [b]1,32[/].", metavar="SIZES")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a pass.")]
 Seconds = Annotated[float, typer.Option(help="Of timed passes of each model, format and size of batch.")]
-References = Annotated[bool, typer.Option(help="Measure the reference networks too, where there are any.")]
+References = Annotated[
+    bool, typer.Option(help="Measure the reference networks too, untrained, beside an exported folder.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LARGEST = 65_536
 PACKAGES = ("nas", "torch", "onnxruntime", "numpy")
@@ -53,8 +55,10 @@ def bench_model(
         + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
         + f"; load average {machine['load_average']:.1f} before this"
     )
-    if references:
-        found += beside(models)
+    known = beside(models) if references else []
+    if known:
+        say(f"Beside them {len(known)} reference networks, each for its own input; --no-references leaves them out.")
+    found += known
     cells = []
     for cell in bench(found, sizes, threads=threads, seconds=seconds):
         cells.append(cell)

@@ -14,6 +14,7 @@ from typing import Any
 from nas.data.files import shown
 from nas.deployed.measure import Measured
 from nas.errors import ExportError
+from nas.references import REFERENCES
 
 FORMATS = (("model.safetensors", "torch eager"), (".pt2", "torch export"), (".onnx", "ONNX Runtime"))
 """Ends of file names, and the runtime that runs them; a model.safetensors needs the model.json beside it."""
@@ -24,10 +25,10 @@ class Subject:
     """One thing to measure.
 
     Args:
-        model: what its lines are called by: the folder or file that was named, or the reference network.
+        model: what its lines are called by: the folder or file that was named, or the reference network and its input.
         runtime: of `runtimes.RUNTIMES`.
-        file: what the runtime opens.
-        like: for a reference network, the model.json that it stands beside.
+        file: what the runtime opens; the name of a reference network.
+        like: for a reference network, the model.json whose classes it has.
     """
 
     model: str
@@ -73,13 +74,19 @@ def subjects(model: Path) -> list[Subject]:
 
 
 def beside(models: Sequence[Path]) -> list[Subject]:
-    """The reference networks, for the images and classes of the first model that says what these are; or none."""
-    from nas.deployed.runtimes import references
+    """The reference networks, each for its own input, with the classes of the first model that says its own; or none.
 
+    The two single modules stand in their wrapper.
+    """
     cards = [model / "model.json" for model in models if (model / "model.json").is_file()]
     if not cards:
         return []
-    return [Subject(name, "torch eager, reference", name, str(cards[0])) for name in references()]
+    return [
+        Subject(
+            f"{one.name} at {'x'.join(map(str, one.input_shape))}", "torch eager, reference", one.name, str(cards[0])
+        )
+        for one in REFERENCES.values()
+    ]
 
 
 def bench(found: Sequence[Subject], batches: Sequence[int], *, threads: int, seconds: float) -> Iterator[Cell]:

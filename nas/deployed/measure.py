@@ -57,7 +57,7 @@ def measure(runtime: str, file: str, batch: int, threads: int, seconds: float, l
         batch: images in a pass, at least 1.
         threads: of a pass, at least 1.
         seconds: of timed passes, above 0; a fifth of them more to warm up.
-        like: the model.json whose images and classes a reference network is built for.
+        like: the model.json whose classes a reference network is built for.
 
     Raises:
         NasError: it cannot be opened.

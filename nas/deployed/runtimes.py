@@ -7,10 +7,10 @@ other's.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from nas.data.files import shown
 from nas.errors import ArchitectureError, ExportError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 Pass = Callable[[], object]
 Load = Callable[[int], tuple[Pass, int]]
@@ -116,16 +116,19 @@ def eager(file: str, threads: int, _: str | None = None) -> Load:
 
 
 def reference(name: str, threads: int, like: str | None = None) -> Load:
-    """A reference network in torch, not trained, for the images and classes of the model.json `like`."""
+    """A reference network in torch, not trained, for its own input and the classes of the model.json `like`."""
     import torch
 
-    build = references()[name]
+    from nas import references
+    from nas.models import build_reference
+
+    one = references.reference(name)
     torch.set_num_threads(threads)
 
     def load(batch: int) -> tuple[Pass, int]:
-        architecture = Card.read(Path(str(like))).architecture
-        network = build(architecture.input_shape, architecture.classes).eval()
-        images = torch.from_numpy(_pixels(batch, architecture.input_shape)) / 255
+        classes = Card.read(Path(str(like))).architecture.classes
+        network = build_reference(one, classes).eval()
+        images = torch.from_numpy(_pixels(batch, one.input_shape)) / 255
         return _in_torch(network, images), torch.get_num_threads()
 
     return load
@@ -137,17 +140,6 @@ RUNTIMES: dict[str, Callable[[str, int, str | None], Load]] = {
     "ONNX Runtime": onnx,
     "torch eager, reference": reference,
 }
-
-
-def references() -> Mapping[str, Callable[[tuple[int, int, int], int], nn.Module]]:
-    """Reference networks by name: (channels, height, width) and the number of classes -> network.
-
-    Those that `nas.models` lists as ``REFERENCES``; none where it has no such list.
-    """
-    from nas import models
-
-    found: Mapping[str, Any] = getattr(models, "REFERENCES", {})
-    return found
 
 
 def _pixels(batch: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
