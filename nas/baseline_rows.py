@@ -19,6 +19,7 @@ from nas.tables import baseline_table
 
 Kind = Literal["reference", "line"]
 RecipeName = Literal["published", "study"]
+RECIPES: tuple[RecipeName, ...] = ("published", "study")
 _MOMENTS = ("started_at", "finished_at")
 _SAME = ("kind", "name", "key", "input_shape", "recipe_hash", "replicate")
 
@@ -86,6 +87,11 @@ class Baseline:
     def cost(self, of: Literal["params", "macs"]) -> int:
         """What a study searches to make small."""
         return self.params if of == "params" else self.macs
+
+    def at(self, input_shape: tuple[int, int, int] | None) -> str:
+        """``at 224x224`` where it was trained on images of another size than `input_shape`, a study's; else nothing."""
+        _, height, width = self.input_shape
+        return "" if input_shape in (None, self.input_shape) else f"at {height}x{width}"
 
     @property
     def class_accuracies(self) -> tuple[float | None, ...]:

@@ -62,6 +62,15 @@ class Outcome:
         return f"Study {self.study}: {ends}; {len(self.front)} on the front."
 
     @property
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) that the study's networks read; None where neither space nor trial tells it."""
+        given = self.identity.get("space", {}).get("input")
+        if given is not None:
+            channels, height, width = given
+            return channels, height, width
+        return self.rows[0].architecture.input_shape if self.rows else None
+
+    @property
     def rule(self) -> Rule:
         """The growth rule that every network of the study keeps."""
         rule: Rule = self.settings["rule"]

@@ -78,6 +78,12 @@ def answers(
     return [torch.cat(mine) for mine in given]
 
 
+def confusion(labels: Tensor, given: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Images by true class (rows) and answer (columns), from two (N,) int64 in 0..classes - 1."""
+    counts = torch.bincount(labels * classes + given, minlength=classes**2).view(classes, classes)
+    return tuple(map(tuple, counts.tolist()))
+
+
 def score(right: Tensor, labels: Tensor, metric: Metric) -> float:
     """The metric of answers, 0..1.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli.baselines_train import train
 from nas.cli.options import Json
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ Classes = Annotated[
         "--classes", min=1, max=1_000_000, help="Count for so many classes; by default each as it was published."
     ),
 ]
+
+
+app.command("train")(train)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,15 +8,24 @@ import os
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from nas.curve import EpochResult
 from nas.errors import written
-from nas.training import Training
 
 _SUM = hashlib.sha256().digest_size
+
+
+class UnderWay(Protocol):
+    """A training that can be kept after an epoch, and gone on with."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that the rest of it depends on."""
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there; ValueError where it is another training's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ def write_whole(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
-def keep(path: Path, training: Training, progress: Progress) -> None:
+def keep(path: Path, training: UnderWay, progress: Progress) -> None:
     """Write a training as it stands after an epoch: a SHA-256 sum, and torch's own format.
 
     Raises:
@@ -67,7 +76,7 @@ def keep(path: Path, training: Training, progress: Progress) -> None:
     write_whole(path, hashlib.sha256(content).digest() + content)
 
 
-def restore(path: Path, training: Training) -> Progress | str | None:
+def restore(path: Path, training: UnderWay) -> Progress | str | None:
     """Put a new training where the kept one stood.
 
     Returns:
