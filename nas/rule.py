@@ -30,6 +30,36 @@ def growing(u: Floats) -> Floats:
     return out
 
 
+def ungrown(shares: Floats) -> Floats:
+    """Numbers `u` in [0, 1] for which `growing(u)` is `shares`, a sequence in [0, 1] that never falls; last axis.
+
+    After a share of 1 any number leads to 1 again: 0 is given.
+    """
+    count = shares.shape[-1]
+    before = np.concatenate([np.zeros_like(shares[..., :1]), shares[..., :-1]], axis=-1)
+    left = 1 - before
+    part = np.divide(shares - before, left, out=np.zeros_like(shares), where=left > 0).clip(0, 1)
+    return np.asarray(1 - (1 - part) ** np.arange(count, 0, -1))
+
+
+def nearest_growing(values: Floats) -> Floats:
+    """The sequence that never falls with the least sum of squared distances to `values`, (n,).
+
+    Pooling of adjacent violators (Barlow et al. 1972): where a value falls below the mean before it, both are pooled.
+    """
+    means: list[float] = []
+    sizes: list[int] = []
+    for value in values.tolist():
+        mean, size = value, 1
+        while means and means[-1] > mean:
+            mean = (means[-1] * sizes[-1] + mean * size) / (sizes[-1] + size)
+            size += sizes.pop()
+            means.pop()
+        means.append(mean)
+        sizes.append(size)
+    return np.repeat(means, sizes)
+
+
 def repair(totals: Ints, shares: Floats, *, least: int = 2, spare: int = 2) -> Ints:
     """Whole numbers a_k nearest to `shares` whose exact shares a_k / n_k never fall, by dynamic programming.
 

@@ -104,27 +104,44 @@ class Shapes:
         Returns:
             One number for each of `coordinates`, 0 at a range's low end and 1 at its high one, and beyond by rounding.
         """
-        one, reduce_3, three, reduce_5, five, pool = np.moveaxis(widths, 1, 0).astype(np.float64)
-        spatial = three + five
-        total = one + spatial + pool
-        values = {
-            "share": spatial / total,
-            "share_3x3": three / total,
-            "share_5x5": five / total,
-            "five": five / spatial,
-            "pool": pool / (one + pool),
-            "reduce_3x3": reduce_3 / three,
-            "reduce_5x5": reduce_5 / five,
-        }
+        values = _parts(widths)
         columns = []
         for name, given in self._quantities.items():
             if given.fixed:
                 continue
             if name == "width":
-                log = np.log(total)
+                log = np.log(values[name])
                 columns.append((log - log.mean()) / np.log(given.high / given.low) + 0.5)
             else:
                 columns.append((values[name] - given.low) / (given.high - given.low))
+        return np.stack(columns, axis=1).reshape(-1) if columns else np.empty(0)
+
+    def nearest(self, widths: Ints) -> Floats:
+        """The shape nearest to that of any widths: one number in [0, 1] for each of `coordinates`.
+
+        Nearest is least in the sum of squares of what `realised` gives, before rounding to channel steps. The
+        quantities do not hang together there, so each is the nearest on its own: clipped to its range, shares first
+        brought to the rule.
+
+        Args:
+            widths: (modules, 6) channels, in the order of `InceptionWidths`, all at least 1.
+        """
+        columns = []
+        for name, given in self._quantities.items():
+            if given.fixed:
+                continue
+            values = _parts(widths)[name]
+            if name == "width":
+                unit = _inside_window(np.log(values) / np.log(given.high / given.low))
+            else:
+                unit = (values - given.low) / (given.high - given.low)
+            grows = name.startswith("share") and self.rule != "off"
+            if grows:
+                unit = growth.nearest_growing(unit)
+            unit = unit.clip(0, 1)
+            if given.levels is not None:  # to the middle of what `level` takes for the nearest one
+                unit = (np.floor(unit * (given.levels - 1) + 0.5) + 0.5) / given.levels
+            columns.append(growth.ungrown(unit) if grows else unit)
         return np.stack(columns, axis=1).reshape(-1) if columns else np.empty(0)
 
     @cached_property
@@ -228,6 +245,37 @@ class Shapes:
 def level(unit: Floats, levels: int) -> Floats:
     """`unit` in [0, 1] moved to one of `levels` evenly spread values, 0 and 1 included, all of equal chance."""
     return np.minimum(np.floor(unit * levels), levels - 1) / (levels - 1)
+
+
+def _parts(widths: Ints) -> dict[str, Floats]:
+    """What a space's ranges speak of, of (modules, 6) channels: `width` is a module's output."""
+    one, reduce_3, three, reduce_5, five, pool = np.moveaxis(widths, 1, 0).astype(np.float64)
+    spatial = three + five
+    total = one + spatial + pool
+    return {
+        "width": total,
+        "share": spatial / total,
+        "share_3x3": three / total,
+        "share_5x5": five / total,
+        "five": five / spatial,
+        "pool": pool / (one + pool),
+        "reduce_3x3": reduce_3 / three,
+        "reduce_5x5": reduce_5 / five,
+    }
+
+
+def _inside_window(values: Floats) -> Floats:
+    """`values` shifted together and clipped to [0, 1], with the least sum of squares clipped off."""
+    low, high = values.min(), values.max() - 1
+    if low >= high:  # all fit, with room to spare: in the middle
+        return np.asarray((values - (low + high) / 2).clip(0, 1))
+    for _ in range(60):  # the sum is convex in the shift: where its slope is 0
+        middle = (low + high) / 2
+        if np.maximum(middle - values, 0).sum() < np.maximum(values - middle - 1, 0).sum():
+            low = middle
+        else:
+            high = middle
+    return np.asarray((values - low).clip(0, 1))
 
 
 def _round(values: Floats, low: int, high: Ints) -> Ints:
