@@ -65,6 +65,8 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
         "search",
         "front",
         "show",
+        "refine",
+        "redundancy",
         "test",
         "report",
         "export",
@@ -278,7 +280,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
         raise error
 
     options = importlib.import_module("nas.cli.options")
-    monkeypatch.setattr(options, "read_outcome", fails)
+    monkeypatch.setattr(options, "database_url", fails)
     return ["front", "fake"]
 
 

@@ -96,9 +96,9 @@ def read_only_storage(url: str) -> RDBStorage:
         finally:
             probe.dispose()
 
-    from optuna.storages import RDBStorage
+    from nas.dashboard.known import KnownStorage
 
-    return RDBStorage(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
+    return KnownStorage(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -11,20 +11,27 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas.held import Held
 from nas.outcome import Outcome
 from nas.records import Row
 
 # Blue to red over teal and amber: lightness stays in the middle, so no end vanishes on either background.
 SCALE = ((0.0, "#2f6fdb"), (0.35, "#1b9aa0"), (0.7, "#d9951a"), (1.0, "#d2452d"))
 LINE, PRUNED, FAILED = "#7183a6", "#8d939e", "#d03b63"
+KNOWN, WIDTHS = "#9a5fd0", "#4f9a4a"
+"""Of known networks, and of one network's proportions at several widths."""
 BINS = 12
 """Learning curves are drawn as so many traces, one a colour: one a trial takes a browser seconds at 1,000 trials."""
 
 
-def front_figure(outcome: Outcome) -> go.Figure:
+def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
     """Cost (log) against the validation metric: complete; pruned and paused at their last rung; failed; the picks.
 
     A failed trial without a reading stands at the bottom of the plot; its hover says so.
+
+    Args:
+        known: networks that no search proposed, each at the mean over its seeds: references as diamonds, filled by
+            their published recipe and open by the study's; a line of widths as a line.
     """
     figure = go.Figure()
     complete = [row for row in outcome.rows if row.state == "complete"]
@@ -57,8 +64,33 @@ def front_figure(outcome: Outcome) -> go.Figure:
         **_points(complete, outcome, "complete"),
         marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},
     )
+    for name, symbol in (("published", "diamond"), ("study", "diamond-open")):
+        these = [one for one in known if one.first.kind == "reference" and one.first.recipe_name == name]
+        if these:
+            figure.add_scatter(
+                **_known(these, outcome, f"known networks, {name} recipe"),
+                mode="markers+text",
+                marker={"symbol": symbol, "size": 10, "color": KNOWN},
+                text=[html.escape(one.first.name) for one in these],
+                textposition="bottom center",
+                textfont={"size": 10},
+            )
+    lines = [one for one in known if one.first.kind == "line"]
+    for recipe in dict.fromkeys(one.first.recipe_hash for one in lines):
+        line = [one for one in lines if one.first.recipe_hash == recipe]
+        figure.add_scatter(
+            **_known(
+                sorted(line, key=lambda one: one.first.cost(outcome.cost)),
+                outcome,
+                f"GoogLeNet's proportions, {line[0].first.epochs} epochs",
+            ),
+            mode="lines+markers",
+            line={"color": WIDTHS, "width": 1.6, "dash": "dash"},
+            marker={"symbol": "square", "size": 6, "color": WIDTHS},
+        )
     figure.update_layout(annotations=_labels(outcome))
-    figure.update_xaxes(title=_cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(outcome.rows))
+    costs = [row.cost for row in outcome.rows] + [one.first.cost(outcome.cost) for one in known]
+    figure.update_xaxes(title=_cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(costs))
     figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure
 
@@ -127,6 +159,28 @@ def _points(rows: Sequence[Row], outcome: Outcome, name: str, lowest: float | No
         "hovertext": [_long(row, outcome.metric_words) for row in rows],
         "hoverinfo": "text",
     }
+
+
+def _known(these: Sequence[Held], outcome: Outcome, name: str) -> dict[str, Any]:
+    return {
+        "x": [one.first.cost(outcome.cost) for one in these],
+        "y": [one.mean for one in these],
+        "name": f"{name} ({len(these)})",
+        "hovertext": [_of_known(one, outcome) for one in these],
+        "hoverinfo": "text",
+    }
+
+
+def _of_known(one: Held, outcome: Outcome) -> str:
+    first, seeds = one.first, len(one.trainings)
+    spread = "" if seeds == 1 else f" ± {one.std:.4f} between seeds"
+    lines = [
+        f"<b>{html.escape(first.name)}</b>, {one.words(outcome)}",
+        f"{first.params:,} parameters, {first.macs:,} MACs",
+        f"validation {outcome.metric_words} {one.mean:.4f}{spread}",
+        f"{first.epochs} epochs, {seeds} seed{'s' * (seeds != 1)}",
+    ]
+    return "<br>".join(lines)
 
 
 def _lines(rows: Sequence[Row], lines: Sequence[Sequence[tuple[int, float]]], texts: Sequence[str]) -> dict[str, Any]:
@@ -247,9 +301,9 @@ def _ticks(low: float, high: float) -> list[int]:
     return [round(10**low), *inside, round(10**high)]
 
 
-def _log_step(rows: Sequence[Row]) -> str | int:
+def _log_step(costs: Sequence[int]) -> str | int:
     """Labels at each digit of a decade, at 1, 2, 5, or at each decade: as few as the range needs."""
-    low, high = _log_range([row.cost for row in rows])
+    low, high = _log_range(costs)
     return "D1" if high - low < 0.8 else "D2" if high - low < 2.5 else 1
 
 

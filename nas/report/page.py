@@ -14,10 +14,12 @@ from string import Template
 from typing import Any
 
 from nas.errors import written
+from nas.held import Held
 from nas.outcome import Outcome
 from nas.records import Row
 from nas.redundancy import Redundancy
 from nas.report.figures import curves_figure, front_figure, shares_figure
+from nas.report.known import known_section
 from nas.report.readings import readings_section
 from nas.report.redundancy import heat_maps, redundancy_section
 from nas.seal import Seal
@@ -31,6 +33,7 @@ def write_report(
     seal: Seal | None = None,
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
+    known: Sequence[Held] = (),
 ) -> None:
     """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
 
@@ -40,12 +43,13 @@ def write_report(
         studies_dir: named in the page's commands, where it is not the default.
         seal: who read the test images; None leaves them out.
         redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
+        known: networks that no search proposed, trained beside the study.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
         NasError: its folder cannot be made.
     """
-    text = page(outcome, studies_dir=studies_dir, seal=seal, redundancy=redundancy, broken=broken)
+    text = page(outcome, studies_dir=studies_dir, seal=seal, redundancy=redundancy, broken=broken, known=known)
     with written(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -66,12 +70,13 @@ def page(
     seal: Seal | None = None,
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
+    known: Sequence[Held] = (),
 ) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
     from plotly.offline import get_plotlyjs
 
     figures = {
-        "front": front_figure(outcome),
+        "front": front_figure(outcome, known),
         "curves": curves_figure(outcome),
         "shares": shares_figure(outcome),
     }
@@ -85,6 +90,7 @@ def page(
             f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
         ),
         front_table=_front_table(outcome, options),
+        known=known_section(outcome, known, options),
         test_images="" if seal is None else readings_section(outcome, seal),
         redundancy=redundancy_section(redundancy, broken, [name for name, _ in maps]),
         how=_how(outcome, options),
