@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli.baselines_line import line
 from nas.cli.baselines_train import train
 from nas.cli.options import Json
 
@@ -23,6 +24,7 @@ Classes = Annotated[
 
 
 app.command("train")(train)
+app.command("line")(line)
 
 
 @app.callback(invoke_without_command=True)

@@ -28,6 +28,13 @@ Epochs = Annotated[int | None, typer.Option(help="Of each training. Default: fou
 Seeds = Annotated[int, typer.Option(help="Fresh ones for each network.")]
 Show = Annotated[bool, typer.Option("--show", help="Print what is refined so far, and train nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would train and how long that should take.")]
+WithLine = Annotated[
+    bool,
+    typer.Option(
+        "--with-line",
+        help="Also the networks of [b]nas baselines line[/], by as many seeds: the study's headline then counts.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes on this machine. Default: as for [b]nas search[/].", rich_help_panel=PLACE),
@@ -48,6 +55,7 @@ def refine(
     seeds: Seeds = 5,
     pick: Pick = None,
     top: Top = None,
+    with_line: WithLine = False,
     show: Show = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -75,6 +83,7 @@ def refine(
         workers=1 if workers is None else workers,
         device=device,
         dataset=dataset,
+        with_line=with_line,
     )
     options.check()
     code = 0

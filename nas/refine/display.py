@@ -42,7 +42,7 @@ class Display:
         self._plan, self._metric = plan, metric
         self._console = console or Console(stderr=True, highlight=False)
         self._lines: dict[int, _Line | None] = dict.fromkeys(range(workers))
-        self._total = len(plan.chosen) * plan.seeds
+        self._total = len(plan.networks) * plan.seeds
         self._done = self._total - len(plan.tasks)
         # In epochs times MACs: networks differ tenfold in what an epoch takes.
         self._left = float(sum(task.row.macs for task in plan.tasks) * plan.epochs)
@@ -71,7 +71,7 @@ class Display:
         self._lines[number] = _Line(task, epoch)
         self._left -= epoch * task.row.macs
         if epoch:
-            self.say(f"trial {task.row.trial:>4}  seed {task.replicate}  goes on after epoch {epoch}")
+            self.say(f"{task.name}  seed {task.replicate}  goes on after epoch {epoch}")
         self.refresh()
 
     def epoch(self, number: int, epoch: int, accuracy: float) -> None:
@@ -88,7 +88,7 @@ class Display:
         self._lines[number] = None
         self._done += 1
         self.say(
-            f"trial {task.row.trial:>4}  seed {task.replicate}  {self._plan.epochs} epochs  {self._metric} "
+            f"{task.name}  seed {task.replicate}  {self._plan.epochs} epochs  {self._metric} "
             f"{accuracy:.4f}  {seconds:.1f} s  [{self._tally()}]"
         )
         self.refresh(force=True)
@@ -131,7 +131,7 @@ class Display:
             bar = "━" * round(20 * line.epoch / self._plan.epochs)
             lines.add_row(
                 f"worker {number + 1}",
-                f"trial {line.task.row.trial}",
+                " ".join(line.task.name.split()),
                 f"seed {line.task.replicate}/{self._plan.seeds}",
                 f"{line.task.row.params:,} params",
                 Text.assemble(

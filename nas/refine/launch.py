@@ -6,24 +6,26 @@ import fcntl
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nas.baseline_rows import baselines
 from nas.errors import StudyError, written
 from nas.metric import in_words
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.refine.display import Display
 from nas.refine.options import RefineOptions
-from nas.refine.plan import Plan, Task, make_plan, words
+from nas.refine.plan import Outside, Plan, Task, make_plan, words
 from nas.refined import refinements
 from nas.search.display import clock
 from nas.search.machine import cores, threads
 from nas.search.processes import Processes
 
+MakePlan = Callable[[RefineOptions, Records, Outcome], Plan]
 DEATHS = 3
 """So many workers killed over one training give it up; so many killed before any training end the refinement."""
 
@@ -41,12 +43,21 @@ def launch(options: RefineOptions, *, dry_run: bool = False) -> int:
     Raises:
         NasError: what the user can mend; what was trained is kept.
     """
+    return launch_plan(options, _plan, dry_run=dry_run)
+
+
+def launch_plan(options: RefineOptions, make: MakePlan, *, dry_run: bool = False) -> int:
+    """Train what a plan says; otherwise as `launch`.
+
+    Args:
+        make: the plan, made while no other process trains networks of the study here.
+    """
     options.check()
     with closing(Records(options.url)) as records, nullcontext() if dry_run else _alone(options):
         records.check_version()
         outcome = Outcome.read(records, options.study)
-        plan = _plan(options, records, outcome)
-        shape = plan.chosen[0].architecture.input_shape
+        plan = make(options, records, outcome)
+        shape = plan.networks[0].architecture.input_shape
         on_gpu = options.device.startswith("cuda")
         at_once = options.workers if on_gpu else min(options.workers, cores())
         with Display(plan, min(options.workers, len(plan.tasks)), in_words(outcome.metric)) as display:
@@ -67,8 +78,9 @@ def launch(options: RefineOptions, *, dry_run: bool = False) -> int:
 def _plan(options: RefineOptions, records: Records, outcome: Outcome) -> Plan:
     done = refinements(records, records.study(options.study).id)
     folder = options.folder
+    line = [one for one in baselines(records, records.study(options.study).id) if one.kind == "line"]
     return make_plan(
-        outcome, done, options, lambda one: folder.refined(one.key, one.recipe_hash, one.replicate).is_file()
+        outcome, done, options, lambda one: folder.refined(one.key, one.recipe_hash, one.replicate).is_file(), line
     )
 
 
@@ -91,7 +103,8 @@ def _alone(options: RefineOptions) -> Iterator[None]:
             file.seek(0)
             process = file.read().strip() or "unknown"
             raise StudyError(
-                f"another `nas refine {options.study}` runs here (process {process}); wait for its end, or stop it"
+                f"another `nas refine {options.study}` or `nas baselines line {options.study}` runs here "
+                f"(process {process}); wait for its end, or stop it"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -106,8 +119,8 @@ def _tidy(options: RefineOptions, plan: Plan) -> None:
         for path in (folder.path / name).glob(".*"):
             path.unlink(missing_ok=True)
     to_do = {(task.row.key, task.replicate) for task in plan.tasks}
-    for row in plan.chosen:  # killed between its row and this
-        for replicate in range(1, plan.seeds + 1):
+    for row in plan.networks:  # killed between its row and this
+        for replicate in plan.replicates:
             if (row.key, replicate) not in to_do:
                 _checkpoint(options, plan, Task(row, replicate)).unlink(missing_ok=True)
 
@@ -125,7 +138,7 @@ class _Crew:
         self._queue = deque(plan.tasks)
         self._held: dict[int, Task] = {}
         self._ready: set[int] = set()
-        self._deaths: Counter[tuple[int, int] | None] = Counter()
+        self._deaths: Counter[tuple[str, int] | None] = Counter()
         self._failed: list[str] = []
         self._errors: list[str] = []
         self._stopping = 0
@@ -151,9 +164,12 @@ class _Crew:
             self._display.say(f"failed: {line}")
         if self._stopping and self._queue:
             left = len(self._queue)
+            show = f"nas refine {self._options.study} --show"
+            if self._plan.brief:
+                show = f"nas front {self._options.study} --with-baselines"
             self._display.say(
                 f"Stopped with {left} training{'s' * (left != 1)} to do. The same command goes on where it stopped; "
-                f"nas refine {self._options.study} --show prints what is done."
+                f"{show} prints what is done."
             )
             return 130
         return 1 if self._failed else 0
@@ -170,7 +186,11 @@ class _Crew:
         """The next training, or the word to end."""
         if self._queue and not self._stopping and not self._errors:
             task = self._held[number] = self._queue.popleft()
-            self._processes.say(number, json.dumps({"trial": task.row.trial, "replicate": task.replicate}))
+            outside = None
+            if isinstance(task.row, Outside):
+                outside = {"name": task.row.name, "architecture": task.row.architecture.to_json()}
+            order = {"trial": task.row.trial, "replicate": task.replicate, "outside": outside}
+            self._processes.say(number, json.dumps(order))
         else:
             self._processes.say(number, json.dumps("end"))
 
@@ -211,7 +231,7 @@ class _Crew:
 
     def _give_up(self, task: Task, reason: str) -> None:
         self._display.dropped(task)
-        self._failed.append(f"trial {task.row.trial}, seed {task.replicate}: {reason}")
+        self._failed.append(f"{' '.join(task.name.split())}, seed {task.replicate}: {reason}")
         self._display.say(self._failed[-1])
 
     def _fail(self, message: str) -> None:
@@ -228,7 +248,7 @@ class _Crew:
             self._queue.appendleft(task)
         if self._stopping or self._errors or not self._queue or (was_ready and task is None):
             return
-        name = None if task is None else (task.row.trial, task.replicate)
+        name = None if task is None else (task.row.key, task.replicate)
         self._deaths[name] += 1
         killed = f"its worker was killed {DEATHS} times (exit code {code}), for want of memory perhaps"
         if self._deaths[name] < DEATHS:

@@ -33,6 +33,7 @@ class RefineOptions:
         workers: processes on this machine, at least 1; the cores are divided among them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dataset: where the study's images are now; None: where the search read them.
+        with_line: train the reference line's networks too, as `nas baselines line` has recorded them.
     """
 
     study: str
@@ -45,6 +46,7 @@ class RefineOptions:
     workers: int = 1
     device: str = "auto"
     dataset: str | None = None
+    with_line: bool = False
 
     def check(self) -> None:
         """Look over all that needs no study.

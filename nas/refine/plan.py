@@ -9,6 +9,8 @@ from statistics import median
 from typing import Any
 
 from nas import pareto
+from nas.architecture import Architecture
+from nas.baseline_rows import Baseline
 from nas.errors import StudyError
 from nas.outcome import Outcome
 from nas.records import Row
@@ -19,12 +21,49 @@ NEAR = 2
 """Seed standard deviations behind the front up to which a network is near it."""
 
 
+OUTSIDE = -1
+"""Stands for a trial's number in the records of a network that no trial proposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A network that no trial of the study proposed.
+
+    Args:
+        name: for a person.
+    """
+
+    name: str
+    architecture: Architecture
+    trial: int = OUTSIDE
+
+    @property
+    def key(self) -> str:
+        """The architecture's."""
+        return self.architecture.key
+
+    @property
+    def params(self) -> int:
+        """The architecture's."""
+        return self.architecture.params
+
+    @property
+    def macs(self) -> int:
+        """The architecture's."""
+        return self.architecture.macs
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One training: of the network of `row`, with its seed number `replicate`, from 1."""
+    """One training: of the network of `row`, with its seed number `replicate`, from 1; 0 is the search's own seed."""
 
-    row: Row
+    row: Row | Outside
     replicate: int
+
+    @property
+    def name(self) -> str:
+        """The network's, for a person."""
+        return self.row.name if isinstance(self.row, Outside) else f"trial {self.row.trial:>4}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +71,14 @@ class Plan:
     """What a refinement does.
 
     Args:
-        chosen: complete networks, smallest cost first; at least one.
+        chosen: complete networks, smallest cost first.
         why: how they were chosen, as a sentence.
         recipe: of each training, as JSON.
         seeds: of each network.
         tasks: trainings still to do: every network's first seed before any second, the longest ones first.
         lost: how many of these were done before, but their weights are not in the study's folder.
+        beside: networks from outside the study; with `chosen` at least one.
+        brief: each network once, by the seed that a trial would have; recorded as a baseline.
     """
 
     chosen: tuple[Row, ...]
@@ -46,6 +87,18 @@ class Plan:
     seeds: int
     tasks: tuple[Task, ...]
     lost: int = 0
+    beside: tuple[Outside, ...] = ()
+    brief: bool = False
+
+    @property
+    def replicates(self) -> range:
+        """Numbers of each network's seeds."""
+        return range(1) if self.brief else range(1, self.seeds + 1)
+
+    @property
+    def networks(self) -> tuple[Row | Outside, ...]:
+        """All that are trained."""
+        return (*self.chosen, *self.beside)
 
     @property
     def epochs(self) -> int:
@@ -74,7 +127,11 @@ class Plan:
 
 
 def make_plan(
-    outcome: Outcome, trainings: Sequence[Refinement], options: RefineOptions, kept: Callable[[Refinement], bool]
+    outcome: Outcome,
+    trainings: Sequence[Refinement],
+    options: RefineOptions,
+    kept: Callable[[Refinement], bool],
+    line: Sequence[Baseline] = (),
 ) -> Plan:
     """Choose the networks, and leave out the trainings that are done.
 
@@ -82,9 +139,10 @@ def make_plan(
         outcome: the study's records.
         trainings: full trainings so far.
         kept: whether the weights of one are there.
+        line: what is trained of the reference line by the study's recipe; asked for by `options.with_line`.
 
     Raises:
-        StudyError: a pick that names no complete network, or a study that has none.
+        StudyError: a pick that names no complete network, or a study that has none, or no line that is asked for.
     """
     recipe = options.recipe(outcome)
     mine = recipe_hash(recipe)
@@ -94,17 +152,30 @@ def make_plan(
     # Not this recipe's own: the same command has to name the same networks, half done or whole.
     earlier = networks(outcome.rows, [one for one in trainings if one.recipe_hash != mine])
     chosen, why = _choose(outcome, complete, options, seed_std(earlier))
+    beside: list[Outside] = []
+    if options.with_line:
+        if not line:
+            raise StudyError(
+                f"--with-line: the line is not trained yet; run `nas baselines line {outcome.study}` first"
+            )
+        mine_too = {row.key: row for row in complete}
+        chosen = list(
+            {row.key: row for row in [*chosen, *(mine_too[p.key] for p in line if p.key in mine_too)]}.values()
+        )
+        points = {p.key: p for p in line if p.key not in mine_too}
+        beside = [Outside(p.name, p.architecture) for p in points.values() if p.architecture is not None]
     chosen.sort(key=lambda row: (row.cost, row.trial))
     recorded = {(one.key, one.replicate): one for one in trainings if one.recipe_hash == mine}
     done = {name for name, one in recorded.items() if kept(one)}
+    every: list[Row | Outside] = [*chosen, *beside]
     tasks = [
         Task(row, replicate)
         for replicate in range(1, options.seeds + 1)
-        for row in sorted(chosen, key=lambda row: (-row.macs, row.trial))
+        for row in sorted(every, key=lambda row: (-row.macs, row.trial))
         if (row.key, replicate) not in done
     ]
     lost = sum((task.row.key, task.replicate) in recorded for task in tasks)
-    return Plan(tuple(chosen), why, recipe, options.seeds, tuple(tasks), lost)
+    return Plan(tuple(chosen), why, recipe, options.seeds, tuple(tasks), lost, tuple(beside))
 
 
 def standard_error(accuracy: float, images: int) -> float:
@@ -164,11 +235,12 @@ def words(plan: Plan, outcome: Outcome, *, workers: int, at_once: int, clock: Ca
         at_once: of these, how many truly run at the same time.
         clock: writes a duration.
     """
-    total = len(plan.chosen) * plan.seeds
-    said = [
-        f"{_count(len(plan.chosen), 'network')}, {plan.why}; {_count(plan.seeds, 'fresh seed')} each, "
-        f"{_count(plan.epochs, 'epoch')}."
-    ]
+    total = len(plan.networks) * plan.seeds
+    beside = f", and {_count(len(plan.beside), 'network')} of the line" if plan.beside else ""
+    seeds = "once each, as a trial is" if plan.brief else f"{_count(plan.seeds, 'fresh seed')} each"
+    chosen = _count(len(plan.networks if plan.brief else plan.chosen), "network")
+    beside = "" if plan.brief else beside
+    said = [f"{chosen}, {plan.why}{beside}; {seeds}, {_count(plan.epochs, 'epoch')}."]
     if plan.lost:
         said.append(
             f"The weights of {_count(plan.lost, 'recorded training')} are not in the study's folder: trained again."

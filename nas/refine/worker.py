@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ from typing import IO, Any
 import torch
 from safetensors.torch import save
 
+from nas.architecture import Architecture
+from nas.baseline_rows import Baseline, add_baseline
 from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
 from nas.data import streaming
@@ -34,6 +36,7 @@ from nas.recipe import Recipe
 from nas.records import Records
 from nas.refine.checkpoints import Progress, keep, restore, write_whole
 from nas.refine.options import RefineOptions
+from nas.refine.plan import Outside
 from nas.refined import Refinement, add_refinement, recipe_hash
 from nas.search.hardware import device_name, versions, worker_device
 from nas.search.loop import Interrupted, Stop
@@ -74,9 +77,11 @@ class RefineWorker:
         self._stop = stop
         self._emit = emit
         self._device = worker_device(options.device, number)
+        shape = self._outcome.input_shape
+        assert shape is not None  # a plan has a network, and that is a trial's or of the study's space
         self._dataset = load_images(
             self._outcome,
-            input_shape=self._outcome.rows[0].architecture.input_shape,
+            input_shape=shape,
             moved=options.dataset,
             cache=Path(options.studies_dir) / ".cache",
             room=streaming.room(workers=options.workers, device=self._device),
@@ -87,15 +92,20 @@ class RefineWorker:
         self._dataset.close()
         self._records.close()
 
-    def train(self, trial: int, replicate: int) -> None:
+    def train(self, trial: int, replicate: int, outside: Outside | None = None) -> None:
         """One training from its checkpoint, or its start, to its weights and its row.
+
+        Args:
+            trial: of the study; not looked at where `outside` is the network.
+            replicate: of its seeds; 0, the search's own, is recorded as a point of the line, and its weights are not
+                kept.
 
         Raises:
             Interrupted: it was asked to stop; the checkpoint stands after the last whole epoch.
             TrialFailed: a loss or an output that is not finite, or not enough memory; nothing is left of it.
             DataError: an image file changed.
         """
-        row = self._outcome.trial(trial)
+        row = self._outcome.trial(trial) if outside is None else outside
         path = self._folder.refining(row.key, self._hash, replicate)
         seed = training_seed(int(self._outcome.identity["seed"]), row.key, replicate)
         began, before = time.perf_counter(), Progress((), 0.0, time.time())
@@ -126,11 +136,17 @@ class RefineWorker:
         except TrialFailed:
             path.unlink(missing_ok=True)
             raise
+        if replicate == 0 and outside is not None:
+            baseline = self._point(outside, seed, curve, before, before.seconds + time.perf_counter() - began)
+            add_baseline(self._records, self._study, baseline)
+            path.unlink(missing_ok=True)
+            self._emit({"event": "done", "accuracy": baseline.val_accuracy, "seconds": baseline.seconds})
+            return
         weights = save(training.averaged_state())
         # The weights first: a row without them would pass for done.
         write_whole(self._folder.refined(row.key, self._hash, replicate), weights)
         refinement = Refinement(
-            trial=trial,
+            trial=row.trial,
             key=row.key,
             replicate=replicate,
             recipe=self._recipe,
@@ -148,6 +164,33 @@ class RefineWorker:
         add_refinement(self._records, self._study, refinement)
         path.unlink(missing_ok=True)
         self._emit({"event": "done", "accuracy": refinement.val_accuracy, "seconds": refinement.seconds})
+
+    def _point(
+        self, outside: Outside, seed: int, curve: Sequence[EpochResult], before: Progress, seconds: float
+    ) -> Baseline:
+        return Baseline(
+            kind="line",
+            name=outside.name,
+            key=outside.key,
+            architecture=outside.architecture,
+            params=outside.params,
+            macs=outside.macs,
+            input_shape=outside.architecture.input_shape,
+            recipe_name="study",
+            recipe=self._recipe,
+            replicate=0,
+            seed=seed,
+            val_accuracy=curve[-1].val_accuracy,
+            curve=tuple((point.epoch, point.val_accuracy, point.train_loss) for point in curve),
+            seconds=seconds,
+            device=device_name(self._device),
+            threads=torch.get_num_threads(),
+            dataset=self._dataset.digest,
+            split=self._dataset.split_digest,
+            started_at=datetime.fromtimestamp(before.started_at, UTC),
+            finished_at=datetime.now(UTC),
+            versions=versions(),
+        )
 
 
 def serve() -> int:
@@ -177,7 +220,7 @@ def serve() -> int:
             emit({"event": "ready"})
             while not stop.asked and (task := tasks.get()) is not None:
                 try:
-                    worker.train(task["trial"], task["replicate"])
+                    worker.train(task["trial"], task["replicate"], _outside(task["outside"]))
                 except TrialFailed as failure:
                     emit({"event": "failed", "reason": failure.reason})
                 except Interrupted:
@@ -192,6 +235,10 @@ def serve() -> int:
         emit({"event": "error", "message": f"{error.filename}: {error.strerror}; free it and run the command again"})
         return 1
     return 0
+
+
+def _outside(given: dict[str, Any] | None) -> Outside | None:
+    return None if given is None else Outside(given["name"], Architecture.from_json(given["architecture"]))
 
 
 def _listen(lines: IO[str], tasks: SimpleQueue[dict[str, Any] | None], stop: Stop, ready: threading.Event) -> None:
