@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
-from nas.baseline_rows import Baseline
-from nas.records import Row
-from nas.refined import Refinement
+from nas.baseline_rows import Baseline, baselines
+from nas.outcome import Outcome
+from nas.records import Records, Row
+from nas.refined import Refinement, refinements
 
 COSTS = 32
 """Log-spaced costs at which front and line are compared."""
@@ -75,7 +76,7 @@ def advantage(
     points, seeds = float(each.mean()), len(each)
     half = math.nan
     if seeds > 1:
-        half = float(student.ppf(0.975, seeds - 1)) * float(each.std(ddof=1)) / math.sqrt(seeds)
+        half = float(stdtrit(seeds - 1, 0.975)) * float(each.std(ddof=1)) / math.sqrt(seeds)
     return Advantage(points, tuple(each.tolist()), (points - half, points + half), (float(low), float(high)))
 
 
@@ -152,6 +153,18 @@ def headline(front: Sequence[Row], line: Sequence[Baseline], trainings: Sequence
     params, macs = _both(front, brief, list(points.values()), drawn)
     epochs = max(one.epochs for one in points.values())
     return Headline(params, macs, True, 1, epochs, len(front), len(front), len(points), len(points))
+
+
+def study_headline(records: Records, outcome: Outcome) -> Headline | None:
+    """The headline of a study that is there; None without a front, or a line trained by its recipe.
+
+    Raises:
+        StudyError: the database is out of reach, or damaged.
+    """
+    number = records.study(outcome.study).id
+    recipe = outcome.identity.get("space", {}).get("recipe")
+    line = [one for one in baselines(records, number) if one.kind == "line" and dict(one.recipe) == recipe]
+    return headline(outcome.front, line, refinements(records, number)) if line else None
 
 
 def _fresh(front: Sequence[Row], points: Mapping[str, Baseline], trainings: Sequence[Refinement]) -> Headline | None:

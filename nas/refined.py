@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from scipy.stats import t as student
+from scipy.special import stdtrit  # Student's t quantile; scipy.stats takes half a second to load
 
 from nas import pareto
 from nas.context import canonical
@@ -148,7 +148,7 @@ class Refined:
         n = len(self.trainings)
         if n < 2:
             return math.nan, math.nan
-        half = float(student.ppf(0.975, n - 1)) * self.std / math.sqrt(n)
+        half = float(stdtrit(n - 1, 0.975)) * self.std / math.sqrt(n)
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 if TYPE_CHECKING:
     from nas.held import Held
     from nas.outcome import Outcome
+    from nas.records import Row
 
 WithBaselines = Annotated[
     bool, typer.Option("--with-baselines", help="Also what [b]nas baselines[/] trained beside the study.")
@@ -26,13 +28,14 @@ def front(
 ) -> None:
     """Print the Pareto front: one line a network, smallest first."""
     from nas.cli.options import database_url, open_records
-    from nas.cli.output import print_json, print_table, say
+    from nas.cli.output import print_json, say
+    from nas.headline import said, study_headline
     from nas.outcome import Outcome
-    from nas.records import Row
 
     known: list[Held] = []
     with open_records(database_url(study, studies_dir, storage)[1]) as records:
         outcome = Outcome.read(records, study)
+        advantage = study_headline(records, outcome)
         if with_baselines:
             from nas.baseline_rows import baselines
             from nas.held import held
@@ -60,9 +63,15 @@ def front(
         say("No trial is complete yet, so there is no front.")
     if with_baselines:
         _print_known(outcome, known)
-        return
-    if not outcome.front:
-        return
+    elif outcome.front:
+        _print_front(outcome, marks)
+    for line in [] if advantage is None else said(advantage, study):
+        say(line)
+
+
+def _print_front(outcome: Outcome, marks: Callable[[Row], list[str]]) -> None:
+    from nas.cli.output import print_table
+
     print_table(
         ["trial", "params", "MACs", f"val {outcome.metric_words}", "seconds", ""],
         [

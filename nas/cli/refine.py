@@ -9,6 +9,7 @@ import typer
 from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 
 if TYPE_CHECKING:
+    from nas.headline import Headline
     from nas.metric import Metric
     from nas.refine.comparison import Comparison
     from nas.refined import Refined
@@ -67,6 +68,7 @@ def refine(
 ) -> None:
     """Train the networks near the front fully, with fresh seeds. The same command again goes on where it stopped."""
     from nas.cli.options import database_url, open_records
+    from nas.headline import study_headline
     from nas.outcome import Outcome
     from nas.refine.options import RefineOptions
     from nas.refined import networks, recipe_hash, refinements
@@ -93,12 +95,13 @@ def refine(
             raise typer.Exit(code)
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
+        advantage = study_headline(records, outcome)
         trainings = refinements(records, records.study(study).id)
     if not show or epochs is not None:  # else each network by its longest training
         mine = recipe_hash(options.recipe(outcome))
         trainings = [one for one in trainings if one.recipe_hash == mine]
     if trainings or show:
-        _print(study, outcome.metric, networks(outcome.rows, trainings), json=json)
+        _print(study, outcome.metric, networks(outcome.rows, trainings), advantage, json=json)
     raise typer.Exit(code)
 
 
@@ -118,7 +121,8 @@ def _train(options: Any, *, dry_run: bool, usual: bool) -> int:
     return launch(options, dry_run=dry_run)
 
 
-def _print(study: str, metric: Metric, found: list[Refined], *, json: bool) -> None:
+def _print(study: str, metric: Metric, found: list[Refined], advantage: Headline | None, *, json: bool) -> None:
+    from nas import headline
     from nas.cli.output import print_json, print_table, say
     from nas.errors import StudyError
     from nas.metric import in_words
@@ -128,7 +132,10 @@ def _print(study: str, metric: Metric, found: list[Refined], *, json: bool) -> N
         raise StudyError(f"no network of study {study!r} is refined so yet; run `nas refine {study}`")
     comparison = compare(found)
     if json:
-        print_json(_plain(study, metric, found, comparison))
+        print_json(
+            _plain(study, metric, found, comparison)
+            | {"headline": None if advantage is None else headline.plain(advantage)}
+        )
         return
     marks = _marks(study, found, comparison)
     epochs = {one.trainings[0].epochs for one in found}
@@ -153,7 +160,7 @@ def _print(study: str, metric: Metric, found: list[Refined], *, json: bool) -> N
     )
     if len(epochs) > 1:
         say("Not all were trained for as many epochs, so their means do not compare like with like.")
-    for line in said(comparison, len(found)):
+    for line in said(comparison, len(found)) + ([] if advantage is None else headline.said(advantage, study)):
         say(line)
 
 

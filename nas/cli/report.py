@@ -19,6 +19,7 @@ def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIE
     from nas.baseline_rows import baselines
     from nas.cli.options import database_url, open_records
     from nas.cli.output import say
+    from nas.headline import study_headline
     from nas.held import held
     from nas.outcome import Outcome
     from nas.report.page import write_report
@@ -27,10 +28,20 @@ def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIE
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
         known = held(baselines(records, records.study(study).id))
+        advantage = study_headline(records, outcome)
         read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
     measured, broken = redundancy.read_all(folder.redundancy)
     path = folder.report if output is None else output
     shown_dir = None if studies_dir == STUDIES else studies_dir
-    write_report(outcome, path, studies_dir=shown_dir, seal=read, redundancy=measured, broken=broken, known=known)
+    write_report(
+        outcome,
+        path,
+        studies_dir=shown_dir,
+        seal=read,
+        redundancy=measured,
+        broken=broken,
+        known=known,
+        advantage=advantage,
+    )
     say(outcome.headline)
     print(path)

@@ -14,6 +14,7 @@ from string import Template
 from typing import Any
 
 from nas.errors import written
+from nas.headline import Headline, said
 from nas.held import Held
 from nas.outcome import Outcome
 from nas.records import Row
@@ -34,6 +35,7 @@ def write_report(
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
+    advantage: Headline | None = None,
 ) -> None:
     """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
 
@@ -44,12 +46,21 @@ def write_report(
         seal: who read the test images; None leaves them out.
         redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
         known: networks that no search proposed, trained beside the study.
+        advantage: how far the front is above the line; None where there is no line.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
         NasError: its folder cannot be made.
     """
-    text = page(outcome, studies_dir=studies_dir, seal=seal, redundancy=redundancy, broken=broken, known=known)
+    text = page(
+        outcome,
+        studies_dir=studies_dir,
+        seal=seal,
+        redundancy=redundancy,
+        broken=broken,
+        known=known,
+        advantage=advantage,
+    )
     with written(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -71,6 +82,7 @@ def page(
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
+    advantage: Headline | None = None,
 ) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
     from plotly.offline import get_plotlyjs
@@ -89,6 +101,7 @@ def page(
         tiles="".join(
             f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
         ),
+        advantage="" if advantage is None else _advantage(outcome, advantage),
         front_table=_front_table(outcome, options),
         known=known_section(outcome, known, options),
         test_images="" if seal is None else readings_section(outcome, seal),
@@ -124,6 +137,13 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     if outcome.epochs_unpruned:
         saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
+
+
+def _advantage(outcome: Outcome, found: Headline) -> str:
+    text = " ".join(said(found, outcome.study))
+    # what the lines set in backticks is a command
+    parts = [f"<code>{escape(part)}</code>" if n % 2 else escape(part) for n, part in enumerate(text.split("`"))]
+    return f'<p class="advantage">{"".join(parts)}</p>'
 
 
 def _front_table(outcome: Outcome, options: str) -> str:
