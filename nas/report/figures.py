@@ -64,15 +64,17 @@ def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
         **_points(complete, outcome, "complete"),
         marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},
     )
+    references = sorted((one for one in known if one.first.kind == "reference"), key=lambda one: one.mean)
+    highest = {one.first.name: one for one in references}  # a network is named once
     for name, symbol in (("published", "diamond"), ("study", "diamond-open")):
-        these = [one for one in known if one.first.kind == "reference" and one.first.recipe_name == name]
+        these = [one for one in references if one.first.recipe_name == name]
         if these:
             figure.add_scatter(
                 **_known(these, outcome, f"known networks, {name} recipe"),
                 mode="markers+text",
-                marker={"symbol": symbol, "size": 10, "color": KNOWN},
-                text=[html.escape(one.first.name) for one in these],
-                textposition="bottom center",
+                marker={"symbol": symbol, "size": 10, "color": KNOWN, "line": {"width": 1.6, "color": KNOWN}},
+                text=[html.escape(one.first.name) if one is highest[one.first.name] else "" for one in these],
+                textposition="top center",
                 textfont={"size": 10},
             )
     lines = [one for one in known if one.first.kind == "line"]

@@ -51,10 +51,9 @@ def _line(one: Held, outcome: Outcome) -> str:
         str(first.epochs),
     )
     cells = "".join(f'<td class="number">{cell}</td>' for cell in numbers)
-    beaten = (
-        "" if better is None else f"trial {better.trial}: {better.cost:,} {outcome.cost}, {better.val_accuracy:.4f}"
-    )
-    return f"<tr><td>{escape(first.name)}</td><td>{escape(one.words(outcome))}</td>{cells}<td>{beaten}</td></tr>"
+    beaten = "" if better is None else f"trial {better.trial}, {better.val_accuracy:.4f}"
+    recipe = escape(one.words(outcome).replace(" recipe", ""))
+    return f"<tr><td>{escape(first.name)}</td><td>{recipe}</td>{cells}<td>{beaten}</td></tr>"
 
 
 def _answers(one: Held, outcome: Outcome) -> str:
