@@ -10,6 +10,7 @@ from nas.architecture import Architecture
 from nas.errors import ArchitectureError
 from nas.plain import PlainNetwork
 from nas.references import REFERENCES, reference
+from tests.networks import googlenet, inception_cifar, small_googlenet
 
 COUNTS = [
     ("inception-cifar", 100, 985_396),
@@ -111,3 +112,9 @@ def test_no_classes() -> None:
     for one in REFERENCES.values():
         with pytest.raises(ArchitectureError, match="classes must be a whole number of at least 1, got 0"):
             one.network(0)
+
+
+def test_a_second_reading_of_the_published_descriptions_gives_the_same_networks() -> None:
+    assert reference("inception-cifar").architecture(100) == inception_cifar(100)
+    assert reference("small-googlenet").architecture(10) == small_googlenet()
+    assert reference("googlenet").architecture(1000) == googlenet()
