@@ -168,24 +168,33 @@ def study_headline(records: Records, outcome: Outcome) -> Headline | None:
 
 
 def _fresh(front: Sequence[Row], points: Mapping[str, Baseline], trainings: Sequence[Refinement]) -> Headline | None:
-    """By the recipe of most epochs that trained some of both with the same replicates."""
-    longest = sorted(trainings, key=lambda one: (one.epochs, one.finished_at), reverse=True)
-    for recipe, epochs in {one.recipe_hash: one.epochs for one in longest}.items():
+    """By the recipe of most common seeds, up to `SEEDS`; of equals that of most epochs, then the last one trained.
+
+    So trainings by another recipe that are not done yet take no other's place.
+    """
+    best: Headline | None = None
+    for recipe in {one.recipe_hash: None for one in sorted(trainings, key=lambda one: one.finished_at)}:
+        mine = [one for one in trainings if one.recipe_hash == recipe]
         known: dict[str, dict[int, float]] = {}
-        for one in trainings:
-            if one.recipe_hash == recipe:
-                known.setdefault(one.key, {})[one.replicate] = one.val_accuracy
+        for one in mine:
+            known.setdefault(one.key, {})[one.replicate] = one.val_accuracy
         members = [row for row in front if row.key in known]
         line = [point for key, point in points.items() if key in known]
-        if not members or not line:
-            continue
         taking_part = [*(row.key for row in members), *(point.key for point in line)]
-        seeds = sorted(set.intersection(*(set(known[key]) for key in taking_part)))
-        if seeds:
-            read = {key: [known[key][seed] for seed in seeds] for key in taking_part}
-            params, macs = _both(members, read, line, read)
-            return Headline(params, macs, False, len(seeds), epochs, len(members), len(front), len(line), len(points))
-    return None
+        seeds = sorted(set.intersection(*(set(known[key]) for key in taking_part))) if members and line else []
+        if not seeds:
+            continue
+        read = {key: [known[key][seed] for seed in seeds] for key in taking_part}
+        params, macs = _both(members, read, line, read)
+        sizes = len(members), len(front), len(line), len(points)
+        found = Headline(params, macs, False, len(seeds), mine[0].epochs, *sizes)
+        if best is None or _weight(found) >= _weight(best):
+            best = found
+    return best
+
+
+def _weight(found: Headline) -> tuple[int, int]:
+    return min(found.seeds, SEEDS), found.epochs
 
 
 def _both(

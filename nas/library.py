@@ -281,6 +281,7 @@ def search(
     skip_broken: bool = False,
     memory_share: float | None = None,
     cache: bool = True,
+    warm_start: bool = False,
 ) -> Study:
     """Search for the front, or go on with a study that is there: what the command `nas search` does.
 
@@ -309,6 +310,7 @@ def search(
         skip_broken: leave out image files that cannot be read.
         memory_share: of this machine's memory for decoded images, 0..1.
         cache: take what another study has trained already.
+        warm_start: the networks nearest to the Inception references go in first.
 
     Returns:
         The study as it stands at the end.
@@ -351,6 +353,7 @@ def search(
         skip_broken=skip_broken,
         memory_share=memory_share,
         no_cache=not cache,
+        warm_start=warm_start,
         command=f"nas.search({said})",
     )
     code = launch(options)

@@ -82,6 +82,10 @@ class Outcome:
         cost: Literal["params", "macs"] = self.settings["cost"]
         return cost
 
+    def nearest_to(self, row: Row) -> tuple[str, ...]:
+        """Names of the reference networks that a warm start took this one for; see `nas.projection`."""
+        return tuple(name for name, key in self.settings.get("warm_start", {}).items() if key == row.key)
+
     @property
     def metric(self) -> Metric:
         """What every `val_accuracy` of the study measures."""

@@ -171,6 +171,16 @@ class Records:
                 connection.execute(study_table.insert().values(**values))
         return self.study(name)
 
+    def keep_setting(self, study: int, name: str, value: Any) -> None:
+        """Add one setting to the study with this number, or replace it; `value` is JSON data."""
+        mine = study_table.c.id == study
+        with self.writing() as connection:
+            query = sa.select(study_table.c.settings).where(mine).with_for_update()
+            settings = json.loads(connection.execute(query).scalar_one())
+            if settings.get(name) != value:
+                changed = canonical({**settings, name: value})
+                connection.execute(study_table.update().where(mine).values(settings=changed))
+
     def studies(self) -> list[str]:
         """Names of the studies in this database, sorted."""
         with self.reading() as connection:

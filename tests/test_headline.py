@@ -254,6 +254,18 @@ def test_the_longest_trainings_that_both_have_count() -> None:
     assert found.params.points == pytest.approx(10)
 
 
+def test_longer_trainings_that_are_not_done_take_no_others_place() -> None:
+    done = [refinement(row, 0.6, r) for row in (*FRONT, *OTHERS) for r in range(1, 6)]
+    begun = [refinement(row, 0.9, 1, epochs=20) for row in (*FRONT, *OTHERS)]
+    found = headline(FRONT, LINE, [*done, *begun])
+    assert found is not None
+    assert (found.epochs, found.seeds) == (8, 5)
+    more = [refinement(row, 0.9, r, epochs=20) for row in (*FRONT, *OTHERS) for r in range(1, 6)]
+    found = headline(FRONT, LINE, [*done, *more])
+    assert found is not None
+    assert (found.epochs, found.seeds) == (20, 5)
+
+
 def test_trainings_of_the_front_alone_leave_the_brief_headline() -> None:
     found = headline(FRONT, LINE, [refinement(row, 0.9, r) for row in FRONT for r in range(1, 6)])
     assert found is not None

@@ -90,6 +90,13 @@ def search(
         bool,
         typer.Option("--no-cache", help="Train also what another study has trained already.", rich_help_panel=TRAINING),
     ] = False,
+    warm_start: Annotated[
+        bool,
+        typer.Option(
+            "--warm-start",
+            help="Try the networks nearest to the Inception references first ([b]nas baselines list[/]).",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say how long it should take and how much memory, and stop; nothing is made."),
@@ -137,6 +144,7 @@ def search(
         skip_broken=skip_broken,
         memory_share=memory_share,
         no_cache=no_cache,
+        warm_start=warm_start,
         dry_run=dry_run,
         command=command_of(context, storage),
     )

@@ -33,11 +33,10 @@ def show(
     on_front = any(row is member for member in outcome.front)
     if json:
         refined = [_plain_training(one) for one in trainings]
-        print_json(
-            {**_plain(row, outcome.rule), "metric": outcome.metric, "on_front": on_front, "refinements": refined}
-        )
+        more = {"metric": outcome.metric, "on_front": on_front, "warm_start": list(outcome.nearest_to(row))}
+        print_json({**_plain(row, outcome.rule), **more, "refinements": refined})
         return
-    _print(row, outcome.rule, outcome.metric_words)
+    _print(row, outcome.rule, outcome.metric_words, outcome.nearest_to(row))
     if trainings:
         _print_trainings(row, trainings, outcome.metric_words)
     if on_front:
@@ -64,7 +63,7 @@ def _plain(row: Row, rule: Rule) -> dict[str, Any]:
     }
 
 
-def _print(row: Row, rule: Rule, metric: str) -> None:
+def _print(row: Row, rule: Rule, metric: str, nearest_to: tuple[str, ...]) -> None:
     from nas.cli.output import print_table
     from nas.outcome import MODULE_COLUMNS, modules_table, rule_verdict
 
@@ -75,6 +74,8 @@ def _print(row: Row, rule: Rule, metric: str) -> None:
     if row.stopped:
         grounds = ", ".join(f"{name} {_short(value)}" for name, value in row.stopped.items() if name != "spared")
         print(f"{'Audited, so not stopped' if row.stopped.get('spared') else 'Stopped'}: {grounds}")
+    if nearest_to:
+        print(f"Warm start: the network of the space nearest to {' and '.join(nearest_to)}")
     if row.source:
         print(f"Trained in another study: {row.source}")
     print(f"{row.params:,} parameters, {row.macs:,} MACs an image, key {row.key}")

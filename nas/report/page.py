@@ -101,6 +101,7 @@ def page(
         tiles="".join(
             f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
         ),
+        warm_start=_warm_start(outcome),
         advantage="" if advantage is None else _advantage(outcome, advantage),
         front_table=_front_table(outcome, options),
         known=known_section(outcome, known, options),
@@ -139,6 +140,18 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
 
 
+def _warm_start(outcome: Outcome) -> str:
+    """The trials that a warm start began with, and the references that they are nearest to."""
+    named = [(row, outcome.nearest_to(row)) for row in outcome.rows]
+    words = [
+        f"trial {row.trial} to {' and '.join(names)} ({row.cost:,} {outcome.cost}, {row.state})"
+        for row, names in named
+        if names
+    ]
+    said = f"Warm start, the networks of the space nearest to known ones: {'; '.join(words)}."
+    return f'<p class="warm-start">{escape(said)}</p>' if words else ""
+
+
 def _advantage(outcome: Outcome, found: Headline) -> str:
     text = " ".join(said(found, outcome.study))
     # what the lines set in backticks is a command
@@ -169,6 +182,8 @@ def _how(outcome: Outcome, options: str) -> str:
     """How the study was run, as its records keep it; long texts fold away."""
     lines, folded = [], []
     for name, value in outcome.settings.items():
+        if name == "warm_start":  # said beside the front, by its trials
+            continue
         if isinstance(value, str) and ("\n" in value or len(value) > 200):
             folded.append((name, value))
         else:

@@ -27,29 +27,11 @@ from nas.search.places import FAILURES, Places
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
+from nas.search.stop import Interrupted as Interrupted
+from nas.search.stop import Stop as Stop
 
 INTERRUPTED = "the search was interrupted"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-class Interrupted(KeyboardInterrupt):
-    """The search was asked to stop: the running trial is marked and the worker ends."""
-
-
-@dataclass(slots=True)
-class Stop:
-    """Set from outside (a signal, the end of standard input), looked at once a batch and between trials."""
-
-    asked: bool = False
-
-    def ask(self, *_: object) -> None:
-        """Ask; also a signal's handler."""
-        self.asked = True
-
-    def check(self) -> None:
-        """Raise `Interrupted` where it was asked."""
-        if self.asked:
-            raise Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +94,8 @@ class Plan:
         seed: of the study.
         sampler: a name of SAMPLERS.
         reference: (accuracy, cost) that bounds the hypervolume: chance, and the space's upper cost.
+        first: numbers at `coordinates` that are proposed before the sampler is asked, in this order; a network that
+            the study has already is left out.
     """
 
     study: str
@@ -121,6 +105,7 @@ class Plan:
     seed: int
     sampler: str
     reference: tuple[float, float]
+    first: tuple[tuple[float, ...], ...] = ()
 
 
 class Loop(abc.ABC):
@@ -163,7 +148,11 @@ class Loop(abc.ABC):
             study_name=plan.study,
             storage=storage,
             sampler=DistinctSampler(
-                SAMPLERS[plan.sampler](seed, self._known, plan.reference), self._distributions, self._propose, seed=seed
+                SAMPLERS[plan.sampler](seed, self._known, plan.reference),
+                self._distributions,
+                self._propose,
+                seed=seed,
+                first=[dict(zip(plan.coordinates, point, strict=True)) for point in plan.first],
             ),
             pruner=pruner,
         )

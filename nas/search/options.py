@@ -37,6 +37,7 @@ class SearchOptions:
         memory_share: of this machine's memory, 0..1, for decoded images; a folder that needs more is streamed. None is
             `streaming.MEMORY_SHARE`.
         no_cache: train also what another study has trained already.
+        warm_start: the networks nearest to the Inception references go in first, see `nas.projection`.
         dry_run: say how long it should take, and stop.
         command: the shell command, without passwords, for the record.
     """
@@ -67,6 +68,7 @@ class SearchOptions:
     skip_broken: bool = False
     memory_share: float | None = None
     no_cache: bool = False
+    warm_start: bool = False
     dry_run: bool = False
     command: str = ""
 

@@ -103,6 +103,8 @@ class DistinctSampler(BaseSampler):
         claim: (number of the trial, parameters) -> whether this network is new and now belongs to the trial. Several
             workers may ask at once, so it decides and takes in one step. What it raises passes through.
         seed: of the uniform draws; None is a different one each time.
+        first: proposals before any of the base's, in this order. Several workers may be given the same ones: each
+            belongs to whoever claims it first.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class DistinctSampler(BaseSampler):
         claim: Callable[[int, dict[str, float]], bool],
         *,
         seed: int | None = None,
+        first: Sequence[Mapping[str, float]] = (),
     ) -> None:
+        self._first = [dict(params) for params in first]
         self._base = base
         self._space = dict(space)
         self._claim = claim
@@ -132,6 +136,13 @@ class DistinctSampler(BaseSampler):
         """
         if not search_space:
             return {}
+        if self._first:
+            # its proposal is not taken, but some note that the trial is theirs: NSGA-II to which generation it belongs
+            self._base.sample_relative(study, trial, search_space)
+        while self._first:
+            params = self._first.pop(0)
+            if self._claim(trial.number, params):
+                return params
         names = list(search_space)
         base: dict[str, float] = {}
         for draw in range(DRAWS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import torch
 
 from nas.data import Dataset, load_dataset, streaming
 from nas.metric import Metric, in_words, skewed
+from nas.projection import WarmStart, warm_starts
 from nas.search.claims import Claims
 from nas.search.hardware import device_name, hardware, versions, worker_device
 from nas.search.measure import estimate
@@ -27,7 +28,11 @@ from nas.training import TRAINING_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """All that stays the same over a worker's trials."""
+    """All that stays the same over a worker's trials.
+
+    Args:
+        warm: what is proposed first; None where the user did not ask for it.
+    """
 
     dataset: Dataset
     space: Space
@@ -36,6 +41,7 @@ class Setup:
     folder: StudyFolder
     opened: OpenStudy
     metric: Metric
+    warm: tuple[WarmStart, ...] | None = None
 
     @property
     def device_name(self) -> str:
@@ -57,11 +63,17 @@ class Setup:
         return estimate(options, self.space, self.dataset, self.device, done=done, interrupt=interrupt)
 
     @property
+    def warm_words(self) -> list[str]:
+        """A line about what is proposed first; nothing where the user did not ask for it."""
+        return [] if self.warm is None else [warm_words(self.space, self.warm)]
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a launcher shows: lines about the images and the space, and what the study holds already."""
         rows = self.opened.records.rows(self.folder.name)
         return {
-            "words": _words(self.dataset, self.space, self.device, self.metric),
+            "words": _words(self.dataset, self.space, self.device, self.metric)
+            + "".join(f"\n{line}" for line in self.warm_words),
             "states": Counter(row.state for row in rows),
             "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
         }
@@ -88,7 +100,12 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
-    return Setup(dataset, space, device, torch.get_num_threads(), folder, opened, options.checked_metric)
+    warm = tuple(warm_starts(space)[0]) if options.warm_start else None
+    if warm:  # a study may be given them later than its first trials
+        keys = {name: one.member.architecture.key for one in warm for name in one.names}
+        opened.records.keep_setting(opened.record.id, "warm_start", keys)
+    threads = torch.get_num_threads()
+    return Setup(dataset, space, device, threads, folder, opened, options.checked_metric, warm)
 
 
 def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
@@ -106,7 +123,8 @@ def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
         folder = options.folder(space)
         done = trials_done(options.storage or folder.url, folder.name, identity_of(options, space, dataset))
         lines = estimate(options, space, dataset, device, done=done, interrupt=interrupt)
-        return "\n".join([_words(dataset, space, device, options.checked_metric), *lines])
+        warm = [warm_words(space, warm_starts(space)[0])] if options.warm_start else []
+        return "\n".join([_words(dataset, space, device, options.checked_metric), *warm, *lines])
 
 
 def _load(options: SearchOptions, number: int, cache: Path | None) -> tuple[Dataset, Space, torch.device]:
@@ -141,6 +159,14 @@ def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric)
         f"{in_words(metric)} is read."
         + "".join(f"\n{more}" for more in (skew, dataset.misfit, dataset.streaming) if more)
     )
+
+
+def warm_words(space: Space, warm: Sequence[WarmStart]) -> str:
+    """One line: which networks are proposed first, or that there is none."""
+    if not warm:
+        return "Warm start: no network of this budget has the shape of a reference."
+    members = (f"{' and '.join(one.names)} ({space.cost_of(one.member.architecture):,} {space.cost})" for one in warm)
+    return f"Warm start: the networks of this space nearest to {', '.join(members)} go in first."
 
 
 def identity_of(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:

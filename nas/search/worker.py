@@ -77,6 +77,7 @@ class SearchWorker(Loop):
         self._claims = Claims(setup.opened.records, setup.opened.record.id, worker.id)
         self._weights = FrontWeights(setup.folder, setup.opened)
         self._checkpoints = Checkpoints(setup.folder)
+        self._nearest_to = {one.member.architecture.key: one.names for one in setup.warm or ()}
         self._training: Training | None = None
         self._answer: Row | None = None
         self._cache = None if options.no_cache else _cache(options, setup)
@@ -90,6 +91,7 @@ class SearchWorker(Loop):
                 seed=options.seed,
                 sampler=options.sampler,
                 reference=(1 / setup.space.classes, float(setup.space.cost_range[1])),
+                first=tuple(one.member.vector for one in setup.warm or ()),
             ),
             setup.opened.storage,
             self._claims,
@@ -145,6 +147,9 @@ class SearchWorker(Loop):
     def _began_trial(self, run: Run) -> None:
         architecture = run.architecture
         if run.before is None:
+            nearest_to = self._nearest_to.get(architecture.key)
+            if nearest_to is not None:
+                run.trial.set_user_attr("nearest_to", list(nearest_to))
             known = trial_attributes(
                 architecture,
                 cost=self._cost_of(architecture),
