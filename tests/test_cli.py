@@ -335,7 +335,8 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         " --sampler random --pruner none --epochs 3 --batch 16 --rule off --cost macs --min-params 1k --max-params 200k"
     )
     words += " --min-macs 1_000 --max-macs 1.5M --workers 2 --device cpu --seed 5 --split-seed 6"
-    words += " --train-limit 50 --skip-broken --metric balanced-accuracy --no-cache --dry-run --memory-share 0.5 --warm-start"
+    words += " --train-limit 50 --skip-broken --metric balanced-accuracy --no-cache --dry-run --memory-share 0.5"
+    words += " --warm-start"
     assert main(words.split()) == 130  # there is no study, so no front
     (options,) = seen
     assert {name: getattr(options, name) for name in options.__dataclass_fields__} == {
