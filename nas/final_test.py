@@ -11,16 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 
-import torch
-from torch import Tensor
-
 from nas import seal
 from nas.chosen import Chosen
 from nas.data import load_test
 from nas.errors import DataError
 from nas.metric import Metric
 from nas.outcome import Outcome
-from nas.reading import answers
+from nas.reading import answers, confusion
 from nas.records import Records
 from nas.seal import Reading
 from nas.study_images import load_images
@@ -113,7 +110,7 @@ def read_test_images(
                     dataset=digest,
                     weights=weights.words,
                     weights_sha256=sha256,
-                    confusion=_confusion(part.labels, next(given), classes),
+                    confusion=confusion(part.labels, next(given), classes),
                     command=command,
                     read_at=moment,
                     versions=_versions(),
@@ -125,11 +122,6 @@ def read_test_images(
     ]
     seal.add(records, records.study(outcome.study).id, [one for each in tested for one in each.readings])
     return tested
-
-
-def _confusion(labels: Tensor, given: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
-    counts = torch.bincount(labels * classes + given, minlength=classes**2).view(classes, classes)
-    return tuple(map(tuple, counts.tolist()))
 
 
 def _versions() -> dict[str, str]:

@@ -213,11 +213,15 @@ def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, recipe: str) ->
     with pytest.raises(Ended):
         train(options(studies, recipe=recipe, epochs=4), ends_at("epoch 3 "))
     assert recorded(studies) == []
+    folder = StudyFolder(studies, STUDY).path / "baselines"
+    (kept,) = folder.glob("*.pt")
+    half = kept.with_name(f".{kept.name}.99")  # as a kill in the middle of writing leaves it
+    half.write_bytes(b"half")
     row, said = run(studies, recipe=recipe, epochs=4)
     assert "It goes on after epoch 2." in said
     assert [line.split(":")[0] for line in said if line.startswith("epoch")] == ["epoch 3 of 4", "epoch 4 of 4"]
     assert same(row) == same(through)
-    assert not list((StudyFolder(studies, STUDY).path / "baselines").glob("*.pt"))
+    assert sorted(one.suffix for one in folder.iterdir()) == [".csv", ".safetensors"]
 
 
 def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, done: tuple[Path, Baseline]) -> None:

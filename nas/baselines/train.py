@@ -288,6 +288,8 @@ def _alone(place: Place, task: Task) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StudyError(f"another command trains {task.one.name} just so in this study; wait for it") from error
+        for half in path.parent.glob(f".{task.stem}.*"):  # what a kill left half written
+            half.unlink(missing_ok=True)
         try:
             yield
         finally:
