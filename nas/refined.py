@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from nas.outcome import Outcome, pick_of
 from nas.records import Records, Row
 from nas.tables import refinement_table
 
+ENOUGH = 5
+"""Trainings of one network from which its mean is compared with any other's: the usual number of a refinement."""
 _MOMENTS = ("started_at", "finished_at")
 
 
@@ -163,25 +166,39 @@ class Refined:
 def networks(rows: Sequence[Row], trainings: Sequence[Refinement]) -> list[Refined]:
     """What full trainings say of each network, in the order of trials; empty of none.
 
-    A network that was trained by several recipes counts by the one of most epochs (the last one trained, of equals).
+    A network that was trained by several recipes counts by the one of most trainings, up to `ENOUGH` (of equals the
+    one of most epochs, then the last one trained): one that is not done yet takes no other's place.
     """
     by_trial = {row.trial: row for row in rows}
     found = []
     for trial in sorted({one.trial for one in trainings} & set(by_trial)):
         mine = [one for one in trainings if one.trial == trial]
-        longest = max(mine, key=lambda one: (one.epochs, one.finished_at)).recipe_hash
-        alike = sorted((one for one in mine if one.recipe_hash == longest), key=lambda one: one.replicate)
+        many = Counter(one.recipe_hash for one in mine)
+        best = max(mine, key=lambda one: (min(many[one.recipe_hash], ENOUGH), one.epochs, one.finished_at)).recipe_hash
+        alike = sorted((one for one in mine if one.recipe_hash == best), key=lambda one: one.replicate)
         found.append(Refined(by_trial[trial], tuple(alike)))
     return found
 
 
+def settled(found: Sequence[Refined]) -> list[Refined]:
+    """Those that are chosen from: with `ENOUGH` trainings, or as many as any of them has.
+
+    A mean of fewer may be high by luck alone. A network that is named by its trial counts in any case.
+    """
+    most = max((len(one.trainings) for one in found), default=0)
+    return [one for one in found if len(one.trainings) >= min(most, ENOUGH)]
+
+
 def front(found: Sequence[Refined]) -> list[Refined]:
-    """The non-dominated ones by their means, smallest cost first."""
-    return [found[i] for i in pareto.front([one.row.cost for one in found], [one.mean for one in found])]
+    """The non-dominated ones of those `settled`, by their means, smallest cost first."""
+    ready = settled(found)
+    return [ready[i] for i in pareto.front([one.row.cost for one in ready], [one.mean for one in ready])]
 
 
 def pick(outcome: Outcome, found: Sequence[Refined], text: str) -> Refined:
     """The network that `text` names among the refined ones, by their means; see `Outcome.pick` for the words.
+
+    All but ``trial:N`` choose among those `settled`.
 
     Raises:
         StudyError: another word, or nothing refined that it names.
@@ -198,7 +215,8 @@ def pick(outcome: Outcome, found: Sequence[Refined], text: str) -> Refined:
                 f"--pick {text}`"
             )
         return there
-    return found[pick_of(outcome.study, [one.row.cost for one in found], [one.mean for one in found], text)]
+    ready = settled(found)
+    return ready[pick_of(outcome.study, [one.row.cost for one in ready], [one.mean for one in ready], text)]
 
 
 def seed_std(found: Sequence[Refined]) -> float | None:

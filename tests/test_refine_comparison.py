@@ -83,23 +83,35 @@ def test_who_left_and_who_came() -> None:
     assert (found.brief_front, found.front) == ((0, 1, 3), (0, 2, 3))
     assert (found.left, found.came) == ((1,), (2,))
     assert (found.seed_std, found.seed_networks, found.seed_trainings) == (0.0, 4, 8)
-    order, seeds, front = said(found, 4)
+    order, seeds, front = said(found)
     assert order.startswith("Order against brief training: Kendall's tau 0.33 (95 % interval ")
     assert order.endswith("bootstrap over 4 networks).")
     assert seeds == "Standard deviation between seeds: 0.00 points, pooled over 4 networks with 8 trainings."
     assert front == "Front by the means: 3 of the 4, without trial 1, now with trial 2 against brief training."
 
 
+def test_what_is_not_done_yet_is_not_compared() -> None:
+    ready = refined(((1, 0.6), (2, 0.7), (3, 0.8)), (0.8, 0.85, 0.9), seeds=5)
+    with_one = [*refined(((1, 0.6), (2, 0.7), (3, 0.8), (4, 0.9)), (0, 0, 0, 0.99))[3:], *ready]
+    found, whole = compare(with_one), compare(ready)
+    assert (found.networks, found.unfinished) == (3, 1)
+    assert (found.tau, found.front) == (whole.tau, whole.front)
+    assert said(found) == [
+        "1 network with fewer trainings than the others: not compared, not chosen from.",
+        *said(whole),
+    ]
+
+
 def test_too_little_to_tell_is_said() -> None:
     few = compare(refined(((1, 0.6), (2, 0.7)), (0.9, 0.95)))
     assert (few.tau, few.seed_std) == (None, None)
-    assert said(few, 2) == [
+    assert said(few) == [
         "How far brief training told their order cannot be said of 2 networks.",
         "Standard deviation between seeds: unknown, no network has two trainings.",
         "Front by the means: 2 of the 2, the same as by brief training.",
     ]
     level = compare(refined(((1, 0.6), (2, 0.7), (3, 0.8)), (0.9, 0.9, 0.9)))
-    assert said(level, 3)[0] == "How far brief training told their order cannot be said of networks that are all level."
+    assert said(level)[0] == "How far brief training told their order cannot be said of networks that are all level."
 
 
 def test_the_front_of_what_was_refined_is_compared_with_theirs_alone() -> None:

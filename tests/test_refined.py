@@ -26,6 +26,7 @@ from nas.refined import (
     recipe_hash,
     refinements,
     seed_std,
+    settled,
 )
 from nas.tables import refinement_table
 from tests import refining
@@ -111,7 +112,7 @@ def test_the_middle_training_is_the_median_one(values: list[float]) -> None:
     assert middle == sorted(values)[(len(values) - 1) // 2]
 
 
-def test_a_network_counts_by_its_longest_recipe() -> None:
+def test_a_network_counts_by_its_longest_recipe_of_as_many_trainings() -> None:
     short = [refinement(ROWS[1], 0.5, r, epochs=4) for r in (1, 2)]
     long = [refinement(ROWS[1], 0.7, r, epochs=16) for r in (2, 1)]
     only = refinement(ROWS[0], 0.6, epochs=4)
@@ -123,12 +124,32 @@ def test_a_network_counts_by_its_longest_recipe() -> None:
     assert [training.replicate for training in found[1].trainings] == [1, 2]
     assert networks(ROWS, []) == []
     later = replace(long[0], recipe={**long[0].recipe, "batch": 64}, finished_at=long[0].finished_at + timedelta(1))
-    assert networks(ROWS, [*long, later])[0].trainings == (later,)
+    assert networks(ROWS, [long[0], later])[0].trainings == (later,)
+
+
+def test_a_longer_refinement_takes_the_place_of_a_whole_one_when_it_is_whole_too() -> None:
+    short = [refinement(ROWS[1], 0.5, r, epochs=4) for r in range(1, 8)]
+    long = [refinement(ROWS[1], 0.7, r, epochs=16) for r in range(1, 6)]
+    assert networks(ROWS, [*short, *long[:4]])[0].mean == 0.5
+    assert networks(ROWS, [*short, *long])[0].mean == 0.7
 
 
 def test_the_front_is_by_means() -> None:
-    found = [refined(0.7, row=0), refined(0.6, 0.9, row=1), refined(0.74, 0.75, row=2)]
+    found = [refined(0.7, 0.7, row=0), refined(0.6, 0.9, row=1), refined(0.74, 0.75, row=2)]
     assert [one.row.trial for one in front(found)] == [0, 1]
+
+
+def test_one_lucky_training_wins_over_no_mean_of_five() -> None:
+    """Nor does it stand on the front; by its number it is there."""
+    outcome = Outcome("s", {}, {}, tuple(ROWS), tuple(ROWS[:3]))
+    lucky, ready = refined(0.99, row=0), [refined(*[0.8] * 5, row=1), refined(*[0.7] * 9, row=2)]
+    found = [lucky, *ready]
+    assert settled(found) == ready
+    assert front(found) == ready[:1]
+    for word, expected in (("best", ready[0]), ("smallest:0.6", ready[0]), ("trial:0", lucky)):
+        assert pick(outcome, found, word) is expected
+    assert settled([lucky]) == [lucky]
+    assert settled([]) == []
 
 
 @pytest.mark.parametrize(

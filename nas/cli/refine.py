@@ -160,18 +160,21 @@ def _print(study: str, metric: Metric, found: list[Refined], advantage: Headline
     )
     if len(epochs) > 1:
         say("Not all were trained for as many epochs, so their means do not compare like with like.")
-    for line in said(comparison, len(found)) + ([] if advantage is None else headline.said(advantage, study)):
+    for line in said(comparison) + ([] if advantage is None else headline.said(advantage, study)):
         say(line)
 
 
 def _marks(study: str, found: list[Refined], comparison: Comparison) -> dict[int, list[str]]:
-    """By trial: on the front, knee, best; all by the means."""
+    """By trial: on the front, knee, best, all by the means; or that it is unfinished."""
     from nas.outcome import pick_of
+    from nas.refined import settled
 
-    costs, means = [one.row.cost for one in found], [one.mean for one in found]
-    named = {word: found[pick_of(study, costs, means, word)].row.trial for word in ("knee", "best")}
+    ready = settled(found)
+    costs, means = [one.row.cost for one in ready], [one.mean for one in ready]
+    named = {word: ready[pick_of(study, costs, means, word)].row.trial for word in ("knee", "best")}
     return {
         one.row.trial: ["front"] * (one.row.trial in comparison.front)
+        + ["unfinished"] * (one not in ready)
         + [word for word, trial in named.items() if trial == one.row.trial]
         for one in found
     }

@@ -32,6 +32,8 @@ class Comparison:
     """Brief and full training of the same networks.
 
     Args:
+        networks: that are compared.
+        unfinished: those with too few trainings for that.
         tau: between the brief accuracies and the means; None where it cannot be told.
         brief_front: trials on the front of these networks by their brief accuracies, smallest cost first.
         front: the same by the means of the full trainings.
@@ -39,6 +41,8 @@ class Comparison:
         seed_networks, seed_trainings: that it comes from.
     """
 
+    networks: int
+    unfinished: int
     tau: Tau | None
     brief_front: tuple[int, ...]
     front: tuple[int, ...]
@@ -58,13 +62,16 @@ class Comparison:
 
 
 def compare(found: Sequence[Refined]) -> Comparison:
-    """Compare; of nothing everything is empty."""
-    brief = [float(one.row.val_accuracy or 0.0) for one in found]
-    before = pareto.front([one.row.cost for one in found], brief)
+    """Compare; of nothing everything is empty. Order and fronts are of those that are `nas.refined.settled`."""
+    ready = refined.settled(found)
+    brief = [float(one.row.val_accuracy or 0.0) for one in ready]
+    before = pareto.front([one.row.cost for one in ready], brief)
     several = [one for one in found if len(one.trainings) > 1]
     return Comparison(
-        tau=kendall(brief, [one.mean for one in found]),
-        brief_front=tuple(found[index].row.trial for index in before),
+        networks=len(ready),
+        unfinished=len(found) - len(ready),
+        tau=kendall(brief, [one.mean for one in ready]),
+        brief_front=tuple(ready[index].row.trial for index in before),
         front=tuple(one.row.trial for one in refined.front(found)),
         seed_std=refined.seed_std(found),
         seed_networks=len(several),
@@ -111,9 +118,9 @@ def _signs(values: Sequence[float]) -> NDArray[np.float64]:
     return np.where(np.abs(differences) < 1e-9, 0.0, np.sign(differences))
 
 
-def said(comparison: Comparison, n: int) -> list[str]:
-    """Lines for a person; `n` networks were compared."""
-    tau = comparison.tau
+def said(comparison: Comparison) -> list[str]:
+    """Lines for a person."""
+    tau, n = comparison.tau, comparison.networks
     if tau is None:
         few = f"of {n} network{'s' * (n != 1)}" if n < FEWEST else "of networks that are all level"
         order = f"How far brief training told their order cannot be said {few}."
@@ -136,4 +143,12 @@ def said(comparison: Comparison, n: int) -> list[str]:
         if trials
     ]
     change = f"{', '.join(moved)} against brief training" if moved else "the same as by brief training"
-    return [order, seeds, f"Front by the means: {len(comparison.front)} of the {n}, {change}."]
+    left = comparison.unfinished
+    unfinished = (
+        f"{left} network{'s' * (left != 1)} with fewer trainings than the others: not compared, not chosen from."
+    )
+    return ([unfinished] if left else []) + [
+        order,
+        seeds,
+        f"Front by the means: {len(comparison.front)} of the {n}, {change}.",
+    ]
