@@ -63,7 +63,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     mine = hashlib.sha256(folder.weights(row.key).read_bytes()).hexdigest()
     return export_network(
         folder, outcome, f"trial:{TRIAL}", int8=True, output=tmp_path_factory.mktemp("out") / "model",
-        readings=[reading(row, mine, 90), reading(row, "another's", 1)],
+        readings=[reading(row, mine, 90), reading(row, "another's", 1), reading(row, mine, 90)],
         command="nas export fake --pick trial:3 --output /home/someone/model",
     )  # fmt: skip
 
@@ -153,7 +153,9 @@ def test_the_json_says_what_the_folder_holds(exported: Exported, row: Row) -> No
     assert low < found["accuracy"] < high
     assert (low, high) == exported.interval
     assert found["split"] == "validation"
-    assert [(test["right"], test["images"], test["split"]) for test in card["test"]] == [(90, 360, "test")]
+    tests = [(test["right"], test["images"], test["split"], test["times"]) for test in card["test"]]
+    assert tests == [(90, 360, "test", 2)]
+    assert "90 of 360, read 2 times, first on 2026-05-04" in (exported.path / "MODEL_CARD.md").read_text()
     assert card["weights"]["which"] == "search"
     assert set(card["sha256"]) == {path.name for path in exported.path.iterdir()} - {"model.json", "MODEL_CARD.md"}
     for name, digest in card["sha256"].items():

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from nas import refined
 from nas.cli import main
 from nas.data import load_dataset
-from nas.errors import ExportError, StudyError, TrialFailed
+from nas.errors import ExportError, NasError, StudyError, TrialFailed
 from nas.evaluation import evaluate
 from nas.export import export_network, pick
 from nas.export.pick import pick_network, read_weights
@@ -273,6 +273,24 @@ def test_a_training_is_repeated_on_as_many_threads(
         export_network(trained, as_trained(trained, threads=before + 1), "trial:0", output=tmp_path / "model")
     assert (seen, torch.get_num_threads()) == ([before + 1], before)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_a_training(
+    trained: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trains(*args: Any, **options: Any) -> None:
+        assert list(tmp_path.iterdir()) == [tmp_path / "file"]  # what was tried has gone
+        raise TrialFailed("it trained")
+
+    monkeypatch.setattr(pick, "evaluate", trains)
+    (tmp_path / "file").touch()
+    outcome = as_trained(trained)
+    with pytest.raises(NasError, match=r"^cannot use '/proc/x/model': no folder can be made there$"):
+        export_network(trained, outcome, "trial:0", output=Path("/proc/x/model"))
+    with pytest.raises(OSError, match="Not a directory"):
+        export_network(trained, outcome, "trial:0", output=tmp_path / "file" / "x" / "model")
+    with pytest.raises(TrialFailed, match="it trained"):
+        export_network(trained, outcome, "trial:0", output=tmp_path / "a" / "b" / "model")
 
 
 def test_what_cannot_be_trained_again_is_said(trained: StudyFolder, tmp_path: Path) -> None:

@@ -59,12 +59,15 @@ def bench_model(
     if known:
         say(f"Beside them {len(known)} reference networks, each for its own input; --no-references leaves them out.")
     found += known
-    cells = []
+    cells: list[Cell] = []
     for cell in bench(found, sizes, threads=threads, seconds=seconds):
         cells.append(cell)
         if cell.measured is None:
             say(f"nas: {cell.subject.file}, batch {cell.batch}: {cell.error}")
-        elif cell.measured.runs < LEAST_RUNS:
+            continue
+        done = f"{len(cells)} of {len(found) * len(sizes)}"
+        say(f"[{done}] {cell.subject.file}, batch {cell.batch}: {cell.measured.median_ms:.3f} ms")
+        if cell.measured.runs < LEAST_RUNS:
             say(f"{cell.subject.file}, batch {cell.batch}: only {cell.measured.runs} passes; give more --seconds")
     if json:
         print_json({**machine, "threads": threads, "seconds": seconds, "cells": [_plain(cell) for cell in cells]})

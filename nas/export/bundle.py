@@ -108,6 +108,7 @@ def export_network(
     recipe = None
     if picked.file is None:
         recipe = recipe_again(picked, outcome)
+        _check_place(target)  # before a training that may take hours, not after it
     else:
         picked, weights = read_weights(picked)
     shape = picked.row.architecture.input_shape
@@ -157,6 +158,22 @@ def _check_free(target: Path, *, replace: bool) -> None:
         raise ExportError(
             f"{target} holds an earlier export; add --overwrite to replace it, or choose another --output"
         )
+
+
+def _check_place(target: Path) -> None:
+    """Whether a folder can be made beside `target`; nothing stays."""
+    place = target.absolute()
+    missing = [folder for folder in place.parents if not folder.exists()]  # the deepest first
+    with written(target):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside = place.with_name(f".{place.name}.{os.getpid()}")
+            aside.mkdir()
+            aside.rmdir()
+        finally:
+            for folder in missing:
+                if folder.exists():
+                    folder.rmdir()
 
 
 def _swap(aside: Path, target: Path) -> None:

@@ -102,10 +102,15 @@ def accuracy_of(metric: str, recorded: float, reached: float, right: int, images
 
 
 def tests_of(readings: Sequence[Reading], sha256: str | None) -> list[dict[str, Any]]:
-    """The readings of the sealed test images by these weights."""
+    """What readings of the sealed test images by these weights found: once for each result, with how often."""
+    found: dict[tuple[tuple[int, ...], ...], list[Reading]] = {}
+    for reading in readings:
+        if reading.weights_sha256 == sha256:
+            found.setdefault(reading.confusion, []).append(reading)
     return [
         {
             "read_at": reading.read_at.isoformat(timespec="seconds"),
+            "times": len(alike),
             "right": reading.correct,
             "images": reading.images,
             "accuracy": reading.accuracy,
@@ -113,8 +118,8 @@ def tests_of(readings: Sequence[Reading], sha256: str | None) -> list[dict[str, 
             "balanced_accuracy": reading.balanced_accuracy,
             "split": "test",
         }
-        for reading in readings
-        if reading.weights_sha256 == sha256
+        for alike in found.values()
+        for reading in [min(alike, key=lambda one: one.read_at)]
     ]
 
 
@@ -244,11 +249,12 @@ def _accuracies(card: Mapping[str, Any]) -> list[list[str]]:
         )
     for reading in card["test"]:
         low, high = reading["interval"]
+        often = "read" if reading["times"] == 1 else f"read {reading['times']} times, first"
         lines.append(
             [
                 "test accuracy",
                 f"{reading['accuracy']:.4f}, 95 % {low:.4f} to {high:.4f} (Wilson), {reading['right']:,} of "
-                f"{reading['images']:,}, read on {reading['read_at'][:10]}",
+                f"{reading['images']:,}, {often} on {reading['read_at'][:10]}",
             ]
         )
     if not card["test"]:
