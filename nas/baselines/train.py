@@ -243,10 +243,11 @@ def _trained(
 def _words(place: Place, task: Task, images: Dataset, device: torch.device) -> str:
     """What is trained on what; the published numbers had other images, which is said."""
     recipe, one = task.recipe, task.one
+    epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] != 1)}"
     lines = [
-        f"{one.name}, {one.params(task.network.classes):,} parameters at {times(one.input_shape)}, "
-        f"by the {task.recipe_name} recipe: {recipe['epochs']} epochs of {len(images.train):,} images in batches of "
-        f"{recipe['batch']} on {device_name(device)}, seed {task.replicate}, beside study {place.folder.name}.",
+        f"{one.name}, {one.params(task.network.classes):,} parameters at {times(one.input_shape)}, by the "
+        f"{task.recipe_name} recipe: {epochs} of {len(images.train):,} images in batches of {recipe['batch']} on "
+        f"{device_name(device)}, seed {task.replicate}, beside study {place.folder.name}.",
         f"{len(images.validation):,} validation images come out of the training images, as the study's split says.",
     ]
     if task.recipe_name == "published":
