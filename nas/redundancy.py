@@ -366,8 +366,8 @@ def legend(found: Redundancy) -> str:
     about = found.about
     return (
         f"Clusters: mean |r| of at least {about['correlation']:g}. Components: for {100 * about['variance']:g} % of "
-        f"the variance of the living channels, each scaled to 1. Width: these in whole channel steps of {about['step']}. "
-        "Dead channels never vary; they are named as in the weights, from 0."
+        "the variance of the living channels, each scaled to 1. Width: these in whole channel steps of "
+        f"{about['step']}. Dead channels never vary; they are named as in the weights, from 0."
     )
 
 
