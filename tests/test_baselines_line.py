@@ -195,7 +195,9 @@ def test_with_line_both_get_the_same_fresh_seeds(done: StudyFolder, capsys: pyte
     assert main(command) == 0
     capsys.readouterr()
     rows, found = recorded(done), refined(done)
-    assert sorted((one.trial, one.replicate) for one in found) == [(-1, 1)] * 3 + [(-1, 2)] * 3 + [(2, 1), (2, 2)]
+    # All of the front comes along with the one that was picked.
+    each = [(-1, 1)] * 3 + [(-1, 2)] * 3 + [(trial, replicate) for trial in range(3) for replicate in (1, 2)]
+    assert sorted((one.trial, one.replicate) for one in found) == each
     assert {one.key for one in found if one.trial == -1} == {row.key for row in rows}
     searched = {row.seed for row in rows} | {training_seed(SEED, row.key) for row in evaluations(SPACE)}
     assert {one.seed for one in found} == {training_seed(SEED, one.key, one.replicate) for one in found}
@@ -203,9 +205,9 @@ def test_with_line_both_get_the_same_fresh_seeds(done: StudyFolder, capsys: pyte
     assert all(done.refined(one.key, one.recipe_hash, one.replicate).is_file() for one in found)
     # What is not of a trial stays out of what commands say of trials.
     assert main(["refine", "s", "--show", "--json", "--studies-dir", str(done.studies_dir)]) == 0
-    assert [one["trial"] for one in json.loads(capsys.readouterr().out)["networks"]] == [2]
+    assert [one["trial"] for one in json.loads(capsys.readouterr().out)["networks"]] == [0, 1, 2]
     assert main(command) == 0
-    assert "Nothing is left to do of 8 trainings." in capsys.readouterr().err
+    assert "Nothing is left to do of 12 trainings." in capsys.readouterr().err
     assert refined(done) == found
 
 

@@ -33,7 +33,7 @@ WithLine = Annotated[
     bool,
     typer.Option(
         "--with-line",
-        help="Also the networks of [b]nas baselines line[/], by as many seeds: the study's headline then counts.",
+        help="Also the networks of [b]nas baselines line[/], and all of the front: the study's headline then counts.",
     ),
 ]
 Workers = Annotated[

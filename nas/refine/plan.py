@@ -159,9 +159,12 @@ def make_plan(
                 f"--with-line: the line is not trained yet; run `nas baselines line {outcome.study}` first"
             )
         mine_too = {row.key: row for row in complete}
-        chosen = list(
-            {row.key: row for row in [*chosen, *(mine_too[p.key] for p in line if p.key in mine_too)]}.values()
-        )
+        # The headline compares whole fronts: a member that is missing would leave its place to a lesser one.
+        needed = [*outcome.front, *(mine_too[point.key] for point in line if point.key in mine_too)]
+        there = {row.key for row in chosen}
+        if any(row.key not in there for row in needed):
+            why += ", with all of the front"
+        chosen = list({row.key: row for row in [*chosen, *needed]}.values())
         points = {p.key: p for p in line if p.key not in mine_too}
         beside = [Outside(p.name, p.architecture) for p in points.values() if p.architecture is not None]
     chosen.sort(key=lambda row: (row.cost, row.trial))
