@@ -31,9 +31,9 @@ def line(
 ) -> None:
     """Train the line that a search has to beat: GoogLeNet's proportions at many widths, in the study's space.
 
-    With K modules, module k takes the widths of GoogLeNet's module round(8 (k-1) / (K-1)), counted from 3a as 0, times
-    one multiplier. The networks keep the study's budget; they may break its growth rule, as GoogLeNet does. Training is
-    the trials' own. The same command again goes on where it stopped, and trains nothing twice.
+    Of K modules, module k has the widths of GoogLeNet's module round(8 (k-1) / (K-1)), times one multiplier.
+
+    Inside the budget; the growth rule may break. The same command again trains nothing twice.
     """
     from nas.cli.options import database_url, open_records
     from nas.outcome import Outcome
