@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TRAINING_VERSION = 1
+"""Which training a recorded curve came from.
+
+Raise it with every change after which the same network, images, recipe and seed give another curve; the golden curves
+in the tests notice one. It is a part of a study's identity and of what a recorded evaluation is looked up by: results
+under an older version are kept and shown, but no longer stand for new ones, and a study is not gone on with under
+another. 0 was unfrozen.
+"""
+
 WHITEN_NEEDS = "whiten = true needs a convolution as the stem's first layer"
 
 

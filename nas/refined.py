@@ -212,7 +212,7 @@ def pick(outcome: Outcome, found: Sequence[Refined], text: str) -> Refined:
         if there is None:
             raise StudyError(
                 f"trial {row.trial} of study {outcome.study!r} is not refined; run `nas refine {outcome.study} "
-                f"--pick {text}`"
+                f"--pick {text}`, or take the search's own weights with --as-is"
             )
         return there
     ready = settled(found)

@@ -23,7 +23,7 @@ from nas.models import InceptionNetwork, build
 from nas.models.inception import ConvRelu
 from nas.optimiser import FlatParameters, ScheduleFreeAdamW
 from nas.reading import Reader, accuracy
-from nas.recipe import WHITEN_NEEDS, Recipe
+from nas.recipe import TRAINING_VERSION, WHITEN_NEEDS, Recipe
 from nas.seeds import hashed
 from nas.whitening import whiten
 
@@ -39,15 +39,6 @@ __all__ = [
     "pick_device",
     "seeded",
 ]
-
-TRAINING_VERSION = 1
-"""Which training a recorded curve came from.
-
-Raise it with every change after which the same network, images, recipe and seed give another curve; the golden curves
-in the tests notice one. It is a part of a study's identity and of what a recorded evaluation is looked up by: results
-under an older version are kept and shown, but no longer stand for new ones, and a study is not gone on with under
-another. 0 was unfrozen.
-"""
 
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss in the sum (Szegedy et al. 2014, section 5)."""

@@ -135,6 +135,19 @@ def test_images_that_are_gone_end_it_in_one_line(tmp_path: Path, capsys: pytest.
     assert refining.recorded(folder) == []
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_study_of_another_version_of_training_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    folder = refining.write(tmp_path, training_version=0)
+    assert main(words(folder, *WORK, *options)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("nas: study 's' was trained by version 0 of training, this nas has 1: brief and full")
+    assert len(err.splitlines()) == 1
+    assert not (folder.path / "refining").exists()
+
+
 def test_a_second_refinement_is_refused_and_a_dry_one_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

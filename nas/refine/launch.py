@@ -18,7 +18,7 @@ from nas.metric import in_words
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.refine.display import Display
-from nas.refine.options import RefineOptions
+from nas.refine.options import RefineOptions, check_version
 from nas.refine.plan import Outside, Plan, Task, make_plan, words
 from nas.refined import refinements
 from nas.search.display import clock
@@ -56,6 +56,7 @@ def launch_plan(options: RefineOptions, make: MakePlan, *, dry_run: bool = False
     with closing(Records(options.url)) as records, nullcontext() if dry_run else _alone(options):
         records.check_version()
         outcome = Outcome.read(records, options.study)
+        check_version(outcome)
         plan = make(options, records, outcome)
         shape = plan.networks[0].architecture.input_shape
         on_gpu = options.device.startswith("cuda")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nas.errors import StudyError
 from nas.outcome import Outcome
-from nas.recipe import Recipe
+from nas.recipe import TRAINING_VERSION, Recipe
 from nas.study_folder import StudyFolder
 
 LONGER = 4
@@ -33,7 +33,8 @@ class RefineOptions:
         workers: processes on this machine, at least 1; the cores are divided among them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dataset: where the study's images are now; None: where the search read them.
-        with_line: train the reference line's networks too, as `nas baselines line` has recorded them.
+        with_line: train the reference line's networks too, as `nas baselines line` has recorded them, and in any case
+            all of the front.
     """
 
     study: str
@@ -86,3 +87,17 @@ class RefineOptions:
         # The kept words themselves: what a later nas adds to a recipe must not make another one of it.
         assert isinstance(kept, Mapping)
         return {**kept, "epochs": LONGER * recipe.epochs if self.epochs is None else self.epochs}
+
+
+def check_version(outcome: Outcome) -> None:
+    """Whether this nas trains as the study's search did.
+
+    Raises:
+        StudyError: it does not, and brief and full training would be two things.
+    """
+    made = outcome.identity.get("training_version")
+    if made != TRAINING_VERSION:
+        raise StudyError(
+            f"study {outcome.study!r} was trained by version {made} of training, this nas has {TRAINING_VERSION}: "
+            "brief and full training could not be compared; search anew under another --study"
+        )

@@ -30,19 +30,19 @@ from nas.baseline_rows import Baseline, add_baseline
 from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
 from nas.data import streaming
-from nas.errors import NasError, StudyError, TrialFailed
+from nas.errors import NasError, TrialFailed
 from nas.outcome import Outcome
 from nas.recipe import Recipe
 from nas.records import Records
 from nas.refine.checkpoints import Progress, keep, restore, write_whole
-from nas.refine.options import RefineOptions
+from nas.refine.options import RefineOptions, check_version
 from nas.refine.plan import Outside
 from nas.refined import Refinement, add_refinement, recipe_hash
 from nas.search.hardware import device_name, versions, worker_device
 from nas.search.loop import Interrupted, Stop
 from nas.seeds import training_seed
 from nas.study_images import load_images
-from nas.training import TRAINING_VERSION, Training
+from nas.training import Training
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -65,12 +65,7 @@ class RefineWorker:
         self._records = Records(options.url)
         self._outcome = Outcome.read(self._records, options.study)
         self._study = self._records.study(options.study).id
-        made = self._outcome.identity.get("training_version")
-        if made != TRAINING_VERSION:
-            raise StudyError(
-                f"study {options.study!r} was trained by version {made} of training, this nas has {TRAINING_VERSION}: "
-                "brief and full training could not be compared; search anew under another --study"
-            )
+        check_version(self._outcome)
         self._recipe = dict(recipe)
         self._hash = recipe_hash(recipe)
         self._folder = options.folder

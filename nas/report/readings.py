@@ -7,8 +7,6 @@ from html import escape
 from nas.outcome import Outcome
 from nas.seal import Reading, Seal
 
-HEAD = ("read", "study", "trial", "weights", "right", "images", "test accuracy", "95 %, Wilson")
-
 
 def readings_section(outcome: Outcome, seal: Seal) -> str:
     """A section of the page: how often the seal was broken, over all studies, and a line for each reading."""
@@ -20,9 +18,12 @@ def readings_section(outcome: Outcome, seal: Seal) -> str:
         f"<p>The test images of {escape(outcome.settings['dataset'])}: <b>{escape(seal.words)}</b>.</p>",
     ]
     if seal.readings:
-        names = (*HEAD, "test balanced accuracy", "95 %") if balanced else HEAD
-        head = "".join(f"<th>{name}</th>" for name in names)
-        body = "".join(_line(study, reading, balanced) for study, reading in seal.readings)
+        lines = [_line(study, reading, balanced) for study, reading in seal.readings]
+        head = "".join(f"<th{_kind(number)}>{name}</th>" for name, _, number in lines[0])
+        body = "".join(
+            "<tr>" + "".join(f"<td{_kind(number)}>{escape(cell)}</td>" for _, cell, number in line) + "</tr>"
+            for line in lines
+        )
         parts.append(
             f'<div class="scroll"><table class="readings"><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
@@ -30,15 +31,30 @@ def readings_section(outcome: Outcome, seal: Seal) -> str:
     return f"<section>\n{''.join(parts)}\n</section>"
 
 
-def _line(study: str, reading: Reading, balanced: bool) -> str:
-    words = "".join(f"<td>{escape(cell)}</td>" for cell in (f"{reading.read_at:%Y-%m-%d %H:%M} UTC", study))
-    numbers = [f"{reading.correct:,}", f"{reading.images:,}", f"{reading.accuracy:.4f}", _span(reading.interval)]
-    numbers += [f"{reading.balanced_accuracy:.4f}", _span(reading.balanced_interval)] if balanced else []
-    return (
-        f'<tr>{words}<td class="number">{reading.trial}</td><td>{escape(reading.weights)}</td>'
-        + "".join(f'<td class="number">{cell}</td>' for cell in numbers)
-        + "</tr>"
-    )
+def _line(study: str, reading: Reading, balanced: bool) -> list[tuple[str, str, bool]]:
+    """(column, cell, whether it is a number): what matters first, since a phone shows three columns and scrolls."""
+    return [
+        ("trial", str(reading.trial), True),
+        *(
+            [
+                ("test balanced accuracy", f"{reading.balanced_accuracy:.4f}", True),
+                ("95 %", _span(reading.balanced_interval), True),
+            ]
+            if balanced
+            else []
+        ),
+        ("test accuracy", f"{reading.accuracy:.4f}", True),
+        ("95 %, Wilson", _span(reading.interval), True),
+        ("weights", reading.weights, False),
+        ("right", f"{reading.correct:,}", True),
+        ("images", f"{reading.images:,}", True),
+        ("study", study, False),
+        ("read", f"{reading.read_at:%Y-%m-%d %H:%M} UTC", False),
+    ]
+
+
+def _kind(number: bool) -> str:
+    return ' class="number"' if number else ""
 
 
 def _span(interval: tuple[float, float]) -> str:
