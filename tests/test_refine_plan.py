@@ -90,6 +90,15 @@ def test_top_takes_the_nearest_and_of_equals_the_cheaper(top: int, trials: list[
     assert chosen(*POINTS, top=top) == trials
 
 
+def test_top_takes_of_the_front_what_covers_most() -> None:
+    # Trial 1 is level with a cheaper one: no less accurate, but not on the front.
+    points = ((1000, 0.80), (1200, 0.80), (3000, 0.90))
+    assert chosen(*points, top=2) == [0, 2]
+    assert chosen(*points, top=3) == [0, 1, 2]
+    crowd = ((1000, 0.50), (1010, 0.51), (1200, 0.90), (4000, 0.95))  # 0 and 1 are nearly the same
+    assert [chosen(*crowd, top=top) for top in (1, 2, 3)] == [[2], [0, 2], [0, 2, 3]]
+
+
 def test_picks_are_taken_once_each() -> None:
     assert chosen(*POINTS, picks=("best", "trial:4", "trial:2", "under:1k")) == [0, 2, 4]
 

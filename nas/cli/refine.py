@@ -24,7 +24,9 @@ Pick = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
-Top = Annotated[int | None, typer.Option(help="The so many nearest to the front.", rich_help_panel=CHOICE)]
+Top = Annotated[
+    int | None, typer.Option(help="So many: first the front, then the nearest to it.", rich_help_panel=CHOICE)
+]
 Epochs = Annotated[int | None, typer.Option(help="Of each training. Default: four times the study's.")]
 Seeds = Annotated[int, typer.Option(help="Fresh ones for each network.")]
 Show = Annotated[bool, typer.Option("--show", help="Print what is refined so far, and train nothing.")]

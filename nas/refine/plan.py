@@ -210,9 +210,7 @@ def _choose(outcome: Outcome, complete: list[Row], options: RefineOptions, std: 
         return list(picked.values()), f"picked by {', '.join(options.picks)}"
     costs, accuracies = [row.cost for row in complete], [float(row.val_accuracy or 0.0) for row in complete]
     if options.top is not None:
-        behind = pareto.behind(costs, accuracies)
-        nearest = sorted(range(len(complete)), key=lambda i: (round(float(behind[i]), 12), costs[i], complete[i].trial))
-        return [complete[index] for index in nearest[: options.top]], "nearest to the front"
+        return [complete[index] for index in _top(outcome, costs, accuracies)[: options.top]], "nearest to the front"
     images = int(outcome.settings["validation_images"])
     near = [complete[index] for index in near_front(costs, accuracies, std=std, images=images)]
     if std is not None:
@@ -224,6 +222,28 @@ def _choose(outcome: Outcome, complete: list[Row], options: RefineOptions, std: 
         f"at most {NEAR} standard errors of a reading on {images:,} images ({span}) behind the front, since the "
         "deviation between seeds is not measured yet"
     )
+
+
+def _top(outcome: Outcome, costs: Sequence[int], accuracies: Sequence[float]) -> list[int]:
+    """All networks in the order in which a few should be taken: first the front, then by the distance from it.
+
+    Of the front each next one adds the most hypervolume to those before it; where none adds any, the most accurate.
+    """
+    low, high = outcome.settings["cost_range"]
+    classes = len(outcome.settings["classes"])
+
+    def worth(indices: list[int]) -> float:
+        at, values = [costs[i] for i in indices], [accuracies[i] for i in indices]
+        return pareto.hypervolume(at, values, cost_range=(low, high), classes=classes) if low < high else 0.0
+
+    left, taken = pareto.front(costs, accuracies), list[int]()
+    while left:
+        best = max(left, key=lambda i: (worth([*taken, i]), accuracies[i], -costs[i], -i))
+        left.remove(best)
+        taken.append(best)
+    behind = pareto.behind(costs, accuracies)
+    others = set(range(len(costs))) - set(taken)
+    return taken + sorted(others, key=lambda i: (round(float(behind[i]), 12), costs[i], i))
 
 
 def _epoch_s(row: Row) -> float:
