@@ -23,7 +23,8 @@ from nas.study_folder import StudyFolder
 from tests import refining
 from tests.searches import wait_for, workers_of
 
-WORK = ("--top", "2", "--seeds", "2", "--epochs", "12", "--workers", "1", "--device", "cpu")
+TWO = ("--pick", "trial:0", "--pick", "trial:1")
+WORK = (*TWO, "--seeds", "2", "--epochs", "12", "--workers", "1", "--device", "cpu")
 TASKS = [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
@@ -119,7 +120,7 @@ def test_done_work_is_printed_and_not_done_again(tmp_path: Path, capsys: pytest.
 def test_a_failed_training_is_said_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wild = Recipe(epochs=1, batch=32, learning_rate=1e30)
     folder = refining.write(tmp_path, recipe=wild)
-    assert main(words(folder, "--top", "2", "--seeds", "1", "--epochs", "2", "--workers", "1", "--device", "cpu")) == 1
+    assert main(words(folder, *TWO, "--seeds", "1", "--epochs", "2", "--workers", "1", "--device", "cpu")) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert "failed: trial 0, seed 1: epoch 1: " in said.err
@@ -162,7 +163,7 @@ def test_a_second_refinement_is_refused_and_a_dry_one_is_not(
         assert main(words(folder, *WORK, "--dry-run")) == 0
         said = capsys.readouterr().err
     assert said.splitlines() == [
-        "2 networks, nearest to the front; 2 fresh seeds each, 12 epochs.",
+        "2 networks, picked by trial:0, trial:1; 2 fresh seeds each, 12 epochs.",
         "4 trainings to do by 1 worker, in about 0:24, by what the search's trials took.",
     ]
     assert not (folder.path / "refining").exists()
