@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy.event
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 from nas.search.storage import SearchStorage
+from nas.search.study import rdb_storage
 
 UNIT = FloatDistribution(0, 1)
 
@@ -113,3 +116,26 @@ def test_a_change_by_the_reader_does_not_stay(tables: RDBStorage) -> None:
     storage.create_new_trial(study)
     storage.get_all_trials(study)[0].user_attrs["x"] = 1
     assert storage.get_all_trials(study)[0].user_attrs == {}
+
+
+def test_another_program_may_make_the_tables_at_the_same_time(tmp_path: Path) -> None:
+    """A dashboard that is opened while a search begins does not know of our lock."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    table = models.TrialModel.__table__
+    others: list[RDBStorage] = []
+
+    def between(*_: object, **__: object) -> None:
+        """After this table was found missing, before it is made."""
+        if not others:
+            others.append(RDBStorage.__new__(RDBStorage))  # so that its own tables do not come here again
+            others[0] = RDBStorage(url)
+
+    sqlalchemy.event.listen(table, "before_create", between)
+    try:
+        made = rdb_storage(url)
+    finally:
+        sqlalchemy.event.remove(table, "before_create", between)
+    study = made.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "s")
+    assert others[0].get_study_name_from_id(study) == "s"
+    for storage in (made, *others):
+        storage.engine.dispose()

@@ -25,6 +25,8 @@ from nas.search.storage import SearchStorage
 
 MAKING = 0x6E6173
 """Number of PostgreSQL's advisory lock under which tables and studies are made."""
+MADE_BETWEEN = 20
+"""So often another program may make one of Optuna's tables while they are being made here."""
 
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 
@@ -211,7 +213,7 @@ def rdb_storage(url: str) -> RDBStorage:
     parsed = parse_url(url)
     with optuna_explained(url):
         try:
-            storage = RDBStorage(url, engine_kwargs=engine_options(parsed))
+            storage = _with_tables(url, engine_options(parsed))
         except RuntimeError as error:  # its word for tables of another version of itself
             raise StudyError(f"{shown(parsed)}: {' '.join(str(error).split())}") from error
         if parsed.get_backend_name() == "sqlite":
@@ -220,6 +222,21 @@ def rdb_storage(url: str) -> RDBStorage:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             prepare_sqlite(storage.engine)
     return storage
+
+
+def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Optuna looks for its tables and then makes them, heedless of other programs.
+
+    Those that do not know of our lock, such as a dashboard that is opened at this moment, may make one in between. Each
+    time fewer are missing.
+    """
+    for _ in range(MADE_BETWEEN):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError) as error:
+            if not isinstance(error, sa.exc.IntegrityError) and "already exists" not in str(error):
+                raise
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _metric_name(identity: Mapping[str, Any]) -> str:
