@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from nas import seal
 from nas.chosen import Chosen
@@ -19,7 +17,9 @@ from nas.metric import Metric
 from nas.outcome import Outcome
 from nas.reading import answers, confusion
 from nas.records import Records
+from nas.refined import half_interval
 from nas.seal import Reading
+from nas.search.hardware import versions
 from nas.study_images import load_images
 from nas.trained import network_of
 from nas.training import pick_device
@@ -44,15 +44,10 @@ class Tested:
 
     def over_seeds(self, metric: Metric) -> tuple[float, float, float]:
         """Mean of the metric over all weights, 0..1, and its 95 % interval by Student's t; NaN of one."""
-        from scipy.stats import t as student
-
         balanced = metric == "balanced-accuracy"
         values = [one.balanced_accuracy if balanced else one.accuracy for one in self.readings]
-        mean, n = fmean(values), len(values)
-        if n < 2:
-            return mean, math.nan, math.nan
-        half = float(student.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
-        return mean, max(0.0, mean - half), min(1.0, mean + half)
+        mean, half = fmean(values), half_interval(values)
+        return (mean, half, half) if math.isnan(half) else (mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def read_test_images(
@@ -113,7 +108,7 @@ def read_test_images(
                     confusion=confusion(part.labels, next(given), classes),
                     command=command,
                     read_at=moment,
-                    versions=_versions(),
+                    versions=versions(),
                 )
                 for weights, (_, sha256) in zip(network.weights, several, strict=True)
             ),
@@ -122,7 +117,3 @@ def read_test_images(
     ]
     seal.add(records, records.study(outcome.study).id, [one for each in tested for one in each.readings])
     return tested
-
-
-def _versions() -> dict[str, str]:
-    return {"python": sys.version.split()[0]} | {name: version(name) for name in ("nas", "torch", "numpy")}

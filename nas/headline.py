@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 from nas.baseline_rows import Baseline, baselines
 from nas.outcome import Outcome
 from nas.records import Records, Row
-from nas.refined import Refinement, refinements
+from nas.refined import Refinement, half_interval, refinements
 
 COSTS = 32
 """Log-spaced costs at which front and line are compared."""
@@ -73,10 +72,7 @@ def advantage(
         return None
     at = np.geomspace(low, high, COSTS).clip(low, high)  # not a hair beside the networks that stand at the ends
     each = 100 * (_step(ours, mine, at) - _linear(theirs, known, at)).mean(axis=0)
-    points, seeds = float(each.mean()), len(each)
-    half = math.nan
-    if seeds > 1:
-        half = float(stdtrit(seeds - 1, 0.975)) * float(each.std(ddof=1)) / math.sqrt(seeds)
+    points, half = float(each.mean()), half_interval(each.tolist())
     return Advantage(points, tuple(each.tolist()), (points - half, points + half), (float(low), float(high)))
 
 

@@ -22,7 +22,7 @@ from nas import refined
 from nas.architecture import Architecture
 from nas.chosen import choose
 from nas.database import parse_url
-from nas.errors import ExportError, StudyError
+from nas.errors import StudyError
 from nas.outcome import Outcome
 from nas.records import Records, Row, State
 from nas.refined import Refined
@@ -101,14 +101,11 @@ class Trial:
             as_is: the weights of the search's brief training, though the network was refined since.
 
         Raises:
-            StudyError: the trial is not complete, or its weights were not kept: a search keeps those of its front.
-            ExportError: the file does not hold this network's weights.
+            StudyError: the trial is not complete, its weights were not kept (a search keeps those of its front), or
+                their file is damaged or another network's.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        from nas.export.onnx_file import Deployed
-        from nas.models import build
+        from nas.export.program import Deployed
+        from nas.trained import network_of
 
         chosen = choose(
             self.study.folder,
@@ -117,15 +114,7 @@ class Trial:
             [f"trial:{self.number}"],
             as_is=as_is,
         )[0]
-        content, _ = chosen.weights[0].read()
-        network = build(self.architecture)
-        try:
-            network.load_state_dict(load(content))
-        except (SafetensorError, RuntimeError) as error:
-            words = " ".join(str(error).split())[:200]
-            raise ExportError(
-                f"{chosen.weights[0].path} does not hold the weights of trial {self.number}: {words}"
-            ) from error
+        network, _ = network_of(chosen, chosen.weights[0])
         settings = self.study.settings
         return Deployed(network, settings["mean"], settings["std"]).eval()
 

@@ -72,6 +72,12 @@ class Refinement:
         return recipe_hash(self.recipe)
 
 
+def half_interval(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean, by Student's t over the values; NaN of fewer than two."""
+    n = len(values)
+    return float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+
+
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
     """SHA-256 in hexadecimal of a recipe's canonical JSON."""
     return hashlib.sha256(canonical(dict(recipe)).encode()).hexdigest()
@@ -148,11 +154,8 @@ class Refined:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % of the mean by Student's t, cut at 0 and 1; (NaN, NaN) of one training."""
-        n = len(self.trainings)
-        if n < 2:
-            return math.nan, math.nan
-        half = float(stdtrit(n - 1, 0.975)) * self.std / math.sqrt(n)
-        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+        half = half_interval([training.val_accuracy for training in self.trainings])
+        return (math.nan, math.nan) if math.isnan(half) else (max(0.0, self.mean - half), min(1.0, self.mean + half))
 
     @property
     def middle(self) -> Refinement:

@@ -14,7 +14,7 @@ import torch
 import nas
 from nas import library, load_study, search
 from nas.data import load_dataset
-from nas.errors import ExportError, StudyError
+from nas.errors import StudyError
 from nas.library import Study
 from nas.models import InceptionNetwork
 
@@ -63,7 +63,7 @@ def test_weights_that_are_none_are_refused(study: Study) -> None:
     before = path.read_bytes()
     try:
         path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would run a command
-        with pytest.raises(ExportError, match="does not hold the weights of trial"):
+        with pytest.raises(StudyError, match="is damaged"):
             study.front[0].model()
     finally:
         path.write_bytes(before)
