@@ -1,84 +1,31 @@
-"""The report and the dashboard in a real browser. Needs Debian's packages chromium and chromium-driver."""
+"""The report in a real browser."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from nas.dashboard.server import Dashboard
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report.page import write_report
 from nas.study_folder import StudyFolder
+from tests.browser import DESKTOP, PHONE, Browse, browse, complaints, drawn, needs_browser
 from tests.fake_study import rows, write_study
 from tests.test_redundancy import measured
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="no chromium with its driver: apt-get install chromium chromium-driver",
-    ),
-]
-DESKTOP, PHONE = (1280, 900), (390, 844)
-Browse = Callable[..., webdriver.Chrome]
+__all__ = ["browse"]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
-    folder = write_study(tmp_path_factory.mktemp("studies"), "fake", rows(60), optuna_tables=True)
+    folder = write_study(tmp_path_factory.mktemp("studies"), "fake", rows(60))
     write_report(Outcome.read(Records(folder.url), "fake"), folder.report)
     return folder
-
-
-@pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Browse]:
-    """Opens an address in a fresh browser that reaches nothing but this machine."""
-    opened: list[webdriver.Chrome] = []
-
-    def browse(address: str, size: tuple[int, int] = DESKTOP, theme: str = "light") -> webdriver.Chrome:
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        flags = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking"
-        flags += " disable-component-update disable-sync no-first-run"
-        for flag in flags.split():
-            options.add_argument(f"--{flag}")
-        options.add_argument(f"--user-data-dir={tmp_path / str(len(opened))}")
-        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-        browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-        opened.append(browser)
-        media = [{"name": "prefers-color-scheme", "value": theme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        browser.get(address)
-        return browser
-
-    yield browse
-    for browser in opened:
-        browser.quit()
-
-
-def drawn(browser: webdriver.Chrome, figures: int = 3) -> None:
-    WebDriverWait(browser, 60).until(
-        lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == str(figures)
-    )
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -174,33 +121,3 @@ def test_one_heat_map_is_drawn_at_a_time(browse: Browse, folder: StudyFolder, tm
     assert "channel" in hover[0].text
     assert "r = " in hover[0].text
     assert complaints(browser) == []
-
-
-@contextmanager
-def served(folder: StudyFolder) -> Iterator[Dashboard]:
-    dashboard = Dashboard(folder.url, port=0)
-    thread = threading.Thread(target=dashboard.serve, daemon=True)
-    thread.start()
-    try:
-        yield dashboard
-    finally:
-        dashboard.close()
-        thread.join(timeout=30)
-
-
-def test_the_dashboard_shows_the_study_and_cannot_delete_it(browse: Browse, folder: StudyFolder) -> None:
-    with served(folder) as dashboard:
-        browser = browse(dashboard.url)
-        body = browser.find_element(By.TAG_NAME, "body")
-        WebDriverWait(browser, 60).until(lambda _: "fake" in body.text)
-        status = browser.execute_async_script(
-            "const done = arguments[arguments.length - 1];"
-            "fetch('/api/studies/1', {method: 'DELETE'}).then((answer) => done(answer.status));"
-        )
-        assert status == 405
-        browser.get(f"{dashboard.url}dashboard/studies/1")
-        body = browser.find_element(By.TAG_NAME, "body")
-        WebDriverWait(browser, 60).until(lambda _: "fake" in body.text and "Pareto" in body.text)
-        browser.get(f"{dashboard.url}api/studies")
-        summaries = json.loads(browser.find_element(By.TAG_NAME, "body").text)["study_summaries"]
-        assert [summary["study_name"] for summary in summaries] == ["fake"]

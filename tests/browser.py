@@ -1,0 +1,60 @@
+"""A real browser for the tests of pages. Needs Debian's packages chromium and chromium-driver."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None,
+    reason="no chromium with its driver: apt-get install chromium chromium-driver",
+)
+DESKTOP, PHONE = (1280, 900), (390, 844)
+Browse = Callable[..., webdriver.Chrome]
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Iterator[Browse]:
+    """Opens an address in a fresh browser that reaches nothing but this machine."""
+    opened: list[webdriver.Chrome] = []
+
+    def browse(address: str, size: tuple[int, int] = DESKTOP, theme: str = "light") -> webdriver.Chrome:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        flags = "headless=new no-sandbox disable-gpu disable-dev-shm-usage disable-background-networking"
+        flags += " disable-component-update disable-sync no-first-run"
+        for flag in flags.split():
+            options.add_argument(f"--{flag}")
+        options.add_argument(f"--user-data-dir={tmp_path / str(len(opened))}")
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        opened.append(browser)
+        media = [{"name": "prefers-color-scheme", "value": theme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get(address)
+        return browser
+
+    yield browse
+    for browser in opened:
+        browser.quit()
+
+
+def drawn(browser: webdriver.Chrome, figures: int = 3) -> None:
+    WebDriverWait(browser, 60).until(
+        lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == str(figures)
+    )
+
+
+def complaints(browser: webdriver.Chrome) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]
