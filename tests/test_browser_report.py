@@ -114,7 +114,7 @@ def test_one_heat_map_is_drawn_at_a_time(browse: Browse, folder: StudyFolder, tm
     assert wide <= inside
     Select(browser.find_element(By.ID, "heat-map")).select_by_index(1)
     WebDriverWait(browser, 30).until(
-        lambda b: b.execute_script("return document.getElementById('redundancy').data === HEAT_MAPS[1].data")
+        lambda b: b.execute_script("return document.getElementById('redundancy').data === DATA.heat_maps[1].data")
     )
     ActionChains(browser).move_to_element(browser.find_element(By.CSS_SELECTOR, "#redundancy .nsewdrag")).perform()
     hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#redundancy .hovertext"))

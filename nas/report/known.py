@@ -7,13 +7,14 @@ from html import escape
 
 from nas.held import Held
 from nas.outcome import Outcome
+from nas.report.section import Section
 
 HEAD = ("network", "recipe", "params", "MACs", "validation", "± between seeds", "seeds", "epochs", "beaten by")
 FEW = 20
 """Classes up to which a confusion matrix is shown whole."""
 
 
-def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> str:
+def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> Section | None:
     """A section of the page: a line for each network and recipe, and below it what each one answered.
 
     Args:
@@ -21,7 +22,7 @@ def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> str:
         options: for the page's commands.
     """
     if not known:
-        return ""
+        return None
     parts = [
         "<h2>Known networks</h2>",
         "<p>Trained beside the study on its images and its split: their validation images come out of the training "
@@ -37,7 +38,7 @@ def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> str:
         "<p>The table in a terminal: <code>nas front "
         f"{escape(outcome.study)} --with-baselines{escape(options)}</code></p>",
     ]
-    return f"<section>\n{''.join(parts)}\n</section>"
+    return Section("".join(parts))
 
 
 def _line(one: Held, outcome: Outcome) -> str:

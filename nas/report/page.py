@@ -1,9 +1,8 @@
-"""The page around the figures: one self-contained file that opens without a network."""
+"""The page around the sections: one self-contained file that opens without a network."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +13,19 @@ from string import Template
 from typing import Any
 
 from nas.errors import written
-from nas.headline import Headline, said
+from nas.headline import Headline
 from nas.held import Held
 from nas.outcome import Outcome
-from nas.records import Row
 from nas.redundancy import Redundancy
-from nas.report.figures import curves_figure, front_figure, shares_figure
+from nas.refined import Refined
+from nas.report.figures import curves_figure, shares_figure
+from nas.report.front import front_section, front_table_section
+from nas.report.how import how_section
 from nas.report.known import known_section
 from nas.report.readings import readings_section
-from nas.report.redundancy import heat_maps, redundancy_section
+from nas.report.redundancy import redundancy_section
+from nas.report.section import Section
+from nas.report.trials import columns
 from nas.seal import Seal
 
 
@@ -36,8 +39,9 @@ def write_report(
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
     advantage: Headline | None = None,
+    refined: Sequence[Refined] = (),
 ) -> None:
-    """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
+    """Write the page of one study; see `write_page`.
 
     Args:
         outcome: what to show.
@@ -47,6 +51,7 @@ def write_report(
         redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
         known: networks that no search proposed, trained beside the study.
         advantage: how far the front is above the line; None where there is no line.
+        refined: networks that were trained in full, with fresh seeds.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
@@ -60,7 +65,17 @@ def write_report(
         broken=broken,
         known=known,
         advantage=advantage,
+        refined=refined,
     )
+    write_page(text, path)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
+
+    Raises:
+        OSError, NasError: as `write_report`.
+    """
     with written(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -83,42 +98,63 @@ def page(
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
     advantage: Headline | None = None,
+    refined: Sequence[Refined] = (),
 ) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
+    options = "" if studies_dir is None else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    sections = (
+        front_section(outcome, known, advantage),
+        front_table_section(outcome, options),
+        known_section(outcome, known, options),
+        _curves_section(outcome),
+        _shares_section(outcome),
+        None if seal is None else readings_section(outcome, seal),
+        redundancy_section(redundancy, broken),
+        how_section(outcome, options),
+    )
+    data = {"trials": columns(outcome)}
+    return assembled(outcome.study, outcome.headline, _tiles(outcome), sections, data)
+
+
+def assembled(
+    title: str,
+    headline: str,
+    tiles: Iterable[tuple[str, str]],
+    sections: Iterable[Section | None],
+    data: Mapping[str, Any] | None = None,
+) -> str:
+    """A whole page.
+
+    Args:
+        title, headline: plain text, escaped here.
+        tiles: (name, value) of the numbers at the top, plain text.
+        sections: in their order; None leaves one out.
+        data: for the scripts, as ``DATA.NAME``, beside the sections' own.
+    """
     from plotly.offline import get_plotlyjs
 
-    figures = {
-        "front": front_figure(outcome, known),
-        "curves": curves_figure(outcome),
-        "shares": shares_figure(outcome),
-    }
-    maps = heat_maps(redundancy)
-    options = "" if studies_dir is None else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    there = [section for section in sections if section is not None]
+    figures = {name: figure for section in there for name, figure in section.figures.items()}
+    given = {**(data or {}), **{name: value for section in there for name, value in section.data.items()}}
     return _asset("page.html").substitute(
-        study=escape(outcome.study),
-        headline=escape(outcome.headline),
+        title=escape(title),
+        headline=escape(headline),
         style=_asset("page.css").template,
-        tiles="".join(
-            f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in _tiles(outcome)
-        ),
-        warm_start=_warm_start(outcome),
-        advantage="" if advantage is None else _advantage(outcome, advantage),
-        front_table=_front_table(outcome, options),
-        known=known_section(outcome, known, options),
-        test_images="" if seal is None else readings_section(outcome, seal),
-        redundancy=redundancy_section(redundancy, broken, [name for name, _ in maps]),
-        how=_how(outcome, options),
+        tiles="".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in tiles),
+        sections="\n".join(f"<section>\n{section.html}\n</section>" for section in there),
         plotly=get_plotlyjs(),
-        figures=_script({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
-        heat_maps=_script([json.loads(figure.to_json()) for _, figure in maps]),
-        zoom=json.dumps(_front_range(outcome)),
+        figures=_script(figures),
+        data=_script(given),
         script=_asset("page.js").template,
     )
 
 
 def _script(data: Any) -> str:
-    """JSON for a script; "<" never appears in it, so no text in a figure can end the script."""
-    return json.dumps(data).replace("<", "\\u003c")
+    """JSON for a script, figures within it too; "<" never appears in it, so no text in it can end the script."""
+    from plotly.io.json import to_json_plotly
+
+    text: str = to_json_plotly(data, engine="json")
+    return text.replace("<", "\\u003c")
 
 
 def _asset(name: str) -> Template:
@@ -140,80 +176,20 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
 
 
-def _warm_start(outcome: Outcome) -> str:
-    """The trials that a warm start began with, and the references that they are nearest to."""
-    named = [(row, outcome.nearest_to(row)) for row in outcome.rows]
-    words = [
-        f"trial {row.trial} to {' and '.join(names)} ({row.cost:,} {outcome.cost}, {row.state})"
-        for row, names in named
-        if names
-    ]
-    said = f"Warm start, the networks of the space nearest to known ones: {'; '.join(words)}."
-    return f'<p class="warm-start">{escape(said)}</p>' if words else ""
-
-
-def _advantage(outcome: Outcome, found: Headline) -> str:
-    text = " ".join(said(found, outcome.study))
-    # what the lines set in backticks is a command
-    parts = [f"<code>{escape(part)}</code>" if n % 2 else escape(part) for n, part in enumerate(text.split("`"))]
-    return f'<p class="advantage">{"".join(parts)}</p>'
-
-
-def _front_table(outcome: Outcome, options: str) -> str:
-    if not outcome.front:
-        return "<p>No trial is complete yet, so there is no front.</p>"
-    head = ("trial", "params", "MACs", f"val {outcome.metric_words}", "seconds", "shares by depth", "", "take it away")
-    body = "".join(_front_line(row, outcome, options) for row in outcome.front)
-    cells = "".join(f"<th>{name}</th>" for name in head)
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _front_line(row: Row, outcome: Outcome, options: str) -> str:
-    marks = [name for name, marked in (("knee", outcome.knee), ("best", outcome.best)) if row is marked]
-    shares = " ".join(f"{float(share):.2f}" for share in row.architecture.shares)
-    command = f"nas export {shlex.quote(outcome.study)} --pick trial:{row.trial}{options}"
-    cells = (str(row.trial), f"{row.params:,}", f"{row.macs:,}", f"{row.val_accuracy:.4f}", f"{row.seconds:.1f}")
-    numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    badges = "".join(f'<span class="badge">{mark}</span>' for mark in marks)
-    return f"<tr>{numbers}<td>{shares}</td><td>{badges}</td><td><code>{escape(command)}</code></td></tr>"
-
-
-def _how(outcome: Outcome, options: str) -> str:
-    """How the study was run, as its records keep it; long texts fold away."""
-    lines, folded = [], []
-    for name, value in outcome.settings.items():
-        if name == "warm_start":  # said beside the front, by its trials
-            continue
-        if isinstance(value, str) and ("\n" in value or len(value) > 200):
-            folded.append((name, value))
-        else:
-            lines.append(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_shown(value))}</dd>")
-    folded.append(("identity", json.dumps(outcome.identity, indent=2, ensure_ascii=False)))
-    more = "".join(
-        f"<details><summary>{escape(name.replace('_', ' '))}</summary><pre>{escape(text)}</pre></details>"
-        for name, text in folded
+def _curves_section(outcome: Outcome) -> Section:
+    html = (
+        "<h2>Learning curves</h2>\n<p>One line a trial; a line that ends early was stopped by the pruner.</p>\n"
+        '<div class="figure" id="curves"></div>'
     )
-    again = f"nas report {shlex.quote(outcome.study)}{options}"
-    return f"<dl>{''.join(lines)}</dl>{more}<p>This page again: <code>{escape(again)}</code></p>"
+    return Section(html, {"curves": curves_figure(outcome)})
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(_shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _front_range(outcome: Outcome) -> list[float] | None:
-    """Accuracies from just under the front to just over it, for the button that zooms; None without a front."""
-    accuracies = [row.val_accuracy for row in outcome.front if row.val_accuracy is not None]
-    if not accuracies:
-        return None
-    room = max(0.02, 0.25 * (max(accuracies) - min(accuracies)))
-    return [min(accuracies) - room / 2, max(accuracies) + room]
+def _shares_section(outcome: Outcome) -> Section:
+    html = (
+        "<h2>Share of 3x3 and 5x5 filters by depth</h2>\n<p>Thick lines are the networks of the front.</p>\n"
+        '<div class="figure" id="shares"></div>'
+    )
+    return Section(html, {"shares": shares_figure(outcome)})
 
 
 def _duration(seconds: float) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from nas.outcome import Outcome
+from nas.report.section import Section
 from nas.seal import Reading, Seal
 
 
-def readings_section(outcome: Outcome, seal: Seal) -> str:
+def readings_section(outcome: Outcome, seal: Seal) -> Section:
     """A section of the page: how often the seal was broken, over all studies, and a line for each reading."""
     balanced = outcome.metric == "balanced-accuracy"
     parts = [
@@ -28,7 +29,7 @@ def readings_section(outcome: Outcome, seal: Seal) -> str:
             f'<div class="scroll"><table class="readings"><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
-    return f"<section>\n{''.join(parts)}\n</section>"
+    return Section("".join(parts))
 
 
 def _line(study: str, reading: Reading, balanced: bool) -> list[tuple[str, str, bool]]:

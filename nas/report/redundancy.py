@@ -19,6 +19,7 @@ from nas.redundancy import (
     reduction_rows,
 )
 from nas.report.figures import LINE
+from nas.report.section import Section
 
 # No correlation is no colour, so that the page's own background shows; both ends are seen on white and on black.
 SCALE = ((0.0, "#2f6fdb"), (0.5, "rgba(128,128,128,0)"), (0.85, "#d9951a"), (1.0, "#d2452d"))
@@ -96,15 +97,15 @@ def heat_map(found: Redundancy, number: int) -> go.Figure:
     return figure
 
 
-def redundancy_section(found: Sequence[Redundancy], broken: Sequence[str], maps: Sequence[str]) -> str:
-    """A section of the page: the choice among heat maps, and each network's tables; empty of nothing.
+def redundancy_section(found: Sequence[Redundancy], broken: Sequence[str]) -> Section | None:
+    """A section of the page: the choice among heat maps, and each network's tables; None of nothing.
 
     Args:
         broken: a line for each file that could not be read.
-        maps: names of `heat_maps`, in their order.
     """
     if not (found or broken):
-        return ""
+        return None
+    maps = heat_maps(found)
     parts = [
         "<h2>Redundancy of channels</h2>",
         "<p>Correlation between the channels of a module on validation images, as the next layer reads them: what is "
@@ -112,7 +113,7 @@ def redundancy_section(found: Sequence[Redundancy], broken: Sequence[str], maps:
         "reduction need be no wider than what it carries.</p>",
     ]
     if maps:
-        options = "".join(f'<option value="{number}">{escape(name)}</option>' for number, name in enumerate(maps))
+        options = "".join(f'<option value="{number}">{escape(name)}</option>' for number, (name, _) in enumerate(maps))
         parts += [
             f'<p><select id="heat-map" aria-label="Network and module">{options}</select></p>',
             '<div class="figure" id="redundancy"></div>',
@@ -126,7 +127,7 @@ def redundancy_section(found: Sequence[Redundancy], broken: Sequence[str], maps:
             f"{_table(BRANCH_COLUMNS, branch_rows(one), ('branch', 'dead'))}{lines}</details>"
         )
     parts += [f"<p>{escape(line)}</p>" for line in broken]
-    return f"<section>\n{''.join(parts)}\n</section>"
+    return Section("".join(parts), data={"heat_maps": [figure for _, figure in maps]})
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:

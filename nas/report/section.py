@@ -17,8 +17,9 @@ class Section:
     Args:
         html: what stands between ``<section>`` tags, heading included. Everything from outside (names, reasons, paths)
             is escaped already. A figure's place is ``<div class="figure" id="NAME"></div>``.
-        figures: by the id of their place; drawn by the page's script in the reader's theme.
-        data: JSON data for the section's script, as ``DATA.NAME``.
+        figures: by the id of their place; drawn by the page's script in the reader's theme. A point
+            whose ``customdata`` is a trial's number opens that trial's panel on a click.
+        data: JSON data, and figures, for the section's script, as ``DATA.NAME``.
     """
 
     html: str

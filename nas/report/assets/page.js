@@ -65,8 +65,8 @@ function put(layout, wanted) {
 // Of many heat maps one is drawn at a time.
 const choice = document.getElementById("heat-map");
 if (choice) {
-  FIGURES.redundancy = HEAT_MAPS[choice.value];
-  choice.addEventListener("change", () => { FIGURES.redundancy = HEAT_MAPS[choice.value]; show("redundancy"); });
+  FIGURES.redundancy = DATA.heat_maps[choice.value];
+  choice.addEventListener("change", () => { FIGURES.redundancy = DATA.heat_maps[choice.value]; show("redundancy"); });
 }
 
 const names = Object.keys(FIGURES);
@@ -75,10 +75,12 @@ dark.addEventListener("change", () => names.forEach(dress));
 narrow.addEventListener("change", () => names.forEach(show));
 
 const zoom = document.getElementById("zoom");
-zoom.hidden = ZOOM === null;
-zoom.addEventListener("click", () => {
-  const near = zoom.dataset.near === "yes";
-  zoom.dataset.near = near ? "no" : "yes";
-  zoom.textContent = near ? "Zoom to the front" : "Show every network";
-  Plotly.relayout("front", near ? { "yaxis.autorange": true } : { "yaxis.range": ZOOM });
-});
+if (zoom) {
+  zoom.hidden = DATA.zoom === null;
+  zoom.addEventListener("click", () => {
+    const near = zoom.dataset.near === "yes";
+    zoom.dataset.near = near ? "no" : "yes";
+    zoom.textContent = near ? "Zoom to the front" : "Show every network";
+    Plotly.relayout("front", near ? { "yaxis.autorange": true } : { "yaxis.range": DATA.zoom });
+  });
+}
