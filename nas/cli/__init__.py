@@ -29,6 +29,7 @@ from nas.cli.rule import rule
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import app as spaces
+from nas.cli.status import status
 from nas.cli.test import read_test
 from nas.errors import NasError
 
@@ -51,7 +52,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, front, show, rule, refine, redundancy, report, export, predict, bench_model, dashboard, replay):
+for command in (
+    search,
+    status,
+    front,
+    show,
+    rule,
+    refine,
+    redundancy,
+    report,
+    export,
+    predict,
+    bench_model,
+    dashboard,
+    replay,
+):
     app.command()(command)
 app.command("test")(read_test)
 app.add_typer(baselines, name="baselines")

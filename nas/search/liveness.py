@@ -43,6 +43,11 @@ class WorkerRow:
     lock: str
     age: float
 
+    @property
+    def name(self) -> str:
+        """The host's name, for a person."""
+        return self.host.split("/")[0]
+
     def is_alive(self) -> bool:
         """On this host: whether its lock is held. On another: whether it beat within `STALE` seconds."""
         if self.host != host():

@@ -100,6 +100,7 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     recover(opened)
     if number == 0:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
+        opened.records.keep_setting(opened.record.id, "trials", options.trials)  # for `nas status`
     warm = tuple(warm_starts(space)[0]) if options.warm_start else None
     if warm:  # a study may be given them later than its first trials
         keys = {name: one.member.architecture.key for one in warm for name in one.names}
