@@ -8,7 +8,7 @@ an accuracy has failed, and a front that ranks it anywhere is wrong.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -123,10 +123,7 @@ def hypervolume(costs: ArrayLike, accuracies: ArrayLike, *, cost_range: tuple[fl
         ValueError: see the module; or an argument is out of its range.
     """
     low, high = cost_range
-    if not (0 < low < high < math.inf):
-        raise ValueError(f"cost_range must be (lower, upper) with 0 < lower < upper, got {cost_range}")
-    if classes < 2:
-        raise ValueError(f"classes must be >= 2, got {classes}")
+    _check_box(cost_range, classes)
     cost, accuracy = _checked(costs, accuracies)
     chance = 1 / classes
     inside = (cost < high) & (accuracy > chance)
@@ -138,6 +135,44 @@ def hypervolume(costs: ArrayLike, accuracies: ArrayLike, *, cost_range: tuple[fl
     gains = np.diff(height, prepend=0.0)
     width = (math.log10(high) - left) / (math.log10(high) - math.log10(low))
     return float(np.clip(np.sum(gains * width), 0.0, 1.0))
+
+
+def hypervolumes(
+    costs: ArrayLike, accuracies: ArrayLike, *, cost_range: tuple[float, float], classes: int
+) -> FloatArray:
+    """`hypervolume` of the first network, of the first two, and so on: (n,), never falling, 0..1.
+
+    The front is kept and mended, so that all of them together take O(n log n).
+
+    Args:
+        costs: (n,), in the order in which the networks came.
+        accuracies: (n,).
+        cost_range, classes: see `hypervolume`.
+
+    Raises:
+        ValueError: see `hypervolume`.
+    """
+    _check_box(cost_range, classes)
+    cost, accuracy = _checked(costs, accuracies)
+    left, right = math.log10(cost_range[0]), math.log10(cost_range[1])
+    at = np.log10(np.maximum(cost, cost_range[0]))
+    heights = (accuracy - 1 / classes) / (1 - 1 / classes)
+    xs: list[float] = []  # the front so far: both rise strictly
+    ys: list[float] = []
+    whole = 0.0
+    found = np.empty(len(cost))
+    for number, (x, y) in enumerate(zip(at.tolist(), heights.tolist(), strict=True)):
+        before = bisect_right(xs, x)
+        if x < right and y > 0 and (before == 0 or ys[before - 1] < y):
+            first = last = bisect_left(xs, x)
+            level = ys[first - 1] if first else 0.0
+            while last < len(xs) and ys[last] <= y:  # these it dominates
+                whole += (xs[last] - x) * (y - level)
+                x, level, last = xs[last], ys[last], last + 1
+            whole += ((xs[last] if last < len(xs) else right) - x) * (y - level)
+            xs[first:last], ys[first:last] = [at.item(number)], [y]
+        found[number] = whole / (right - left)
+    return np.asarray(np.clip(found, 0.0, 1.0))
 
 
 def best(costs: ArrayLike, accuracies: ArrayLike) -> int:
@@ -189,6 +224,14 @@ def knee(costs: ArrayLike, accuracies: ArrayLike) -> int:
     above = (up - up[0]) / (up[-1] - up[0]) - (right - right[0]) / (right[-1] - right[0])
     # Points on one line differ by rounding alone: without this a tie would go to whichever rounds up.
     return distinct[int(np.argmax(np.round(above, 12)))]
+
+
+def _check_box(cost_range: tuple[float, float], classes: int) -> None:
+    low, high = cost_range
+    if not (0 < low < high < math.inf):
+        raise ValueError(f"cost_range must be (lower, upper) with 0 < lower < upper, got {cost_range}")
+    if classes < 2:
+        raise ValueError(f"classes must be >= 2, got {classes}")
 
 
 def _checked(costs: ArrayLike, accuracies: ArrayLike) -> tuple[FloatArray, FloatArray]:

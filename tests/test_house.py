@@ -15,7 +15,7 @@ ORDER = [
     ["metric"],
     ["curve"],
     ["seeds"],
-    ["counting"],
+    ["counting", "interval"],
     ["architecture"],
     ["plain"],
     ["references"],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.pareto import behind, best, dominates, front, hypervolume, knee, ranks, under
+from nas.pareto import behind, best, dominates, front, hypervolume, hypervolumes, knee, ranks, under
 
 SEEDS = range(200)
 
@@ -120,6 +120,16 @@ def test_hypervolume_is_the_area_counted_cell_by_cell(seed):
     assert hypervolume(doubled, accuracies, cost_range=(2.0, 2.0**9), classes=2) == pytest.approx(area / 8 / 0.5)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_history_of_hypervolumes_is_that_of_every_prefix(seed):
+    costs, accuracies = cloud(seed)  # 11 costs, some beyond the box; 12 accuracies, some below chance
+    box = {"cost_range": (3.0, 10.0), "classes": 5}
+    history = hypervolumes(costs, accuracies, **box)
+    prefixes = [hypervolume(costs[:end], accuracies[:end], **box) for end in range(1, len(costs) + 1)]
+    assert history.tolist() == pytest.approx(prefixes, abs=1e-12)
+    assert (np.diff(history) >= 0).all()
+
+
 def test_hypervolume_edges():
     box = {"cost_range": (10, 1000), "classes": 10}
     assert hypervolume([], [], **box) == 0
@@ -139,6 +149,8 @@ def test_hypervolume_refuses_a_range_without_area(cost_range):
 
 
 def test_hypervolume_refuses_one_class():
+    with pytest.raises(ValueError, match="classes must be >= 2, got 1"):
+        hypervolumes([1], [0.5], cost_range=(1, 2), classes=1)
     with pytest.raises(ValueError, match="classes must be >= 2"):
         hypervolume([1], [0.5], cost_range=(1, 2), classes=1)
 
@@ -215,6 +227,7 @@ def test_values_that_are_no_result_are_refused(size, cost, accuracy, rule):
     calls = [
         lambda: front(costs, accuracies),
         lambda: hypervolume(costs, accuracies, cost_range=(1, 2), classes=2),
+        lambda: hypervolumes(costs, accuracies, cost_range=(1, 2), classes=2),
         lambda: best(costs, accuracies),
         lambda: under(costs, accuracies, 10),
         lambda: knee(costs, accuracies),

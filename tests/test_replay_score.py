@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nas.interval import part_interval
 from nas.record_file import read
 from nas.records import Row
 from nas.search import standings
 from nas.search.contest import NEAR, Contest, Setting, near, play, searched, seed_std
-from nas.search.score import LEVELS, Point, Score, mean_interval, median_interval, paired, part_interval, reached, score
+from nas.search.score import LEVELS, Point, Score, mean_interval, median_interval, paired, reached, score
 from nas.search.table import Table
 from tests.recorded import EPOCHS, GRID, table_file
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, wilcoxon
+from scipy.stats import wilcoxon
 
 from nas.pareto import behind
 from nas.search.replay import Moment
@@ -131,15 +131,6 @@ def _bootstrap(values: Sequence[float], statistic: Callable[..., Any], draws: in
     drawn = np.random.default_rng(0).integers(len(array), size=(draws, len(array)))
     low, high = np.quantile(statistic(array[drawn], axis=1), [0.025, 0.975])
     return float(statistic(array)), float(low), float(high)
-
-
-def part_interval(hits: int, of: int) -> tuple[float, float, float]:
-    """(part, low, high): Clopper-Pearson, 95 %; of nothing NaN, 0, 1."""
-    if of == 0:
-        return float("nan"), 0.0, 1.0
-    low = 0.0 if hits == 0 else float(beta.ppf(0.025, hits, of - hits + 1))
-    high = 1.0 if hits == of else float(beta.ppf(0.975, hits + 1, of - hits))
-    return hits / of, low, high
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> float:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from nas.interval import part_interval
 from nas.search.contest import Contest, Setting, near
-from nas.search.score import LEVELS, Point, Score, mean_interval, paired, part_interval, reached
+from nas.search.score import LEVELS, Point, Score, mean_interval, paired, reached
 from nas.search.table import Table
 
 MEASURES: dict[str, Callable[[Score], float]] = {
