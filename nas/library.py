@@ -204,7 +204,7 @@ class Study:
 
     def curves_figure(self) -> go.Figure:
         """The learning curve of every trial."""
-        from nas.report.figures import curves_figure
+        from nas.report.curves import curves_figure
 
         return _plain(curves_figure(self.outcome))
 

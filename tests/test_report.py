@@ -21,10 +21,10 @@ from nas.errors import NasError
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report import page as page_module
-from nas.report.figures import _colour, _ticks, curves_figure, front_figure, shares_figure, si
+from nas.report.figures import _ticks, colour, front_figure, shares_figure, si
 from nas.report.page import page, write_report
 from nas.seal import Reading, Seal
-from tests.fake_study import EPOCHS, HOSTILE, rows, write_study
+from tests.fake_study import HOSTILE, rows, write_study
 
 
 @pytest.fixture(scope="module")
@@ -151,23 +151,6 @@ def test_knee_and_best_are_labelled(outcome: Outcome) -> None:
     assert label.text.startswith("<b>knee and best</b>")
 
 
-def test_every_curve_is_drawn_whole_and_apart(outcome: Outcome) -> None:
-    drawn: set[tuple[tuple[float, float], ...]] = set()
-    for line in curves_figure(outcome).data:
-        current: list[tuple[float, float]] = []
-        for x, y in zip(line.x, line.y, strict=True):
-            if x is None:
-                if current:
-                    drawn.add(tuple(current))
-                current = []
-            else:
-                current.append((x, y))
-        assert not current  # each curve ends in a gap
-    assert drawn == {tuple((e, a) for e, a, _ in row.curve) for row in outcome.rows if row.curve}
-    assert max(len(curve) for curve in drawn) == EPOCHS
-    assert len(curves_figure(outcome).data) <= 13  # not one trace a trial
-
-
 def test_shares_of_the_front_are_drawn_over_the_others(outcome: Outcome) -> None:
     figure = shares_figure(outcome)
     names = [line.name for line in figure.data]
@@ -259,9 +242,9 @@ def test_counts_in_short(value: float, text: str) -> None:
 
 
 def test_colours_and_ticks_stay_inside() -> None:
-    assert _colour(0.0) == "rgb(47,111,219)"
-    assert _colour(1.0) == "rgb(210,69,45)"
-    assert _colour(-1.0) == _colour(0.0)
+    assert colour(0.0) == "rgb(47,111,219)"
+    assert colour(1.0) == "rgb(210,69,45)"
+    assert colour(-1.0) == colour(0.0)
     assert _ticks(2.0, 3.0) == [100, 200, 500, 1000]
     assert _ticks(math.log10(301), math.log10(330)) == [301, 330]
     assert _ticks(math.log10(190), math.log10(2100)) == [190, 500, 1000, 2100]  # 200 and 2,000 would overlap the ends

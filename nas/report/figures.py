@@ -20,8 +20,6 @@ SCALE = ((0.0, "#2f6fdb"), (0.35, "#1b9aa0"), (0.7, "#d9951a"), (1.0, "#d2452d")
 LINE, PRUNED, FAILED = "#7183a6", "#8d939e", "#d03b63"
 KNOWN, WIDTHS = "#9a5fd0", "#4f9a4a"
 """Of known networks, and of one network's proportions at several widths."""
-BINS = 12
-"""Learning curves are drawn as so many traces, one a colour: one a trial takes a browser seconds at 1,000 trials."""
 
 
 def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
@@ -92,35 +90,7 @@ def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
         )
     figure.update_layout(annotations=_labels(outcome))
     costs = [row.cost for row in outcome.rows] + [one.first.cost(outcome.cost) for one in known]
-    figure.update_xaxes(title=_cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(costs))
-    figure.update_yaxes(title=f"validation {outcome.metric_words}")
-    return figure
-
-
-def curves_figure(outcome: Outcome) -> go.Figure:
-    """The validation metric at each epoch read, one line a trial, coloured by cost; a pruned one ends early."""
-    figure = go.Figure()
-    rows = [row for row in outcome.rows if row.curve]
-    if not rows:
-        return figure
-    low, high = _log_range([row.cost for row in rows])
-    width = (high - low) / BINS
-    for number in range(BINS):
-        members = [row for row in rows if min(int((math.log10(row.cost) - low) / width), BINS - 1) == number]
-        if members:
-            figure.add_scatter(
-                **_lines(
-                    members,
-                    [[(epoch, accuracy) for epoch, accuracy, _ in row.curve] for row in members],
-                    [_short(row, outcome.cost) for row in members],
-                ),
-                line={"color": _colour((number + 0.5) / BINS), "width": 1.2},
-                opacity=0.75,
-                showlegend=False,
-            )
-    figure.add_scatter(**_colour_key([row.cost for row in rows], _cost_name(outcome.cost)))
-    few = max(row.curve[-1][0] for row in rows) <= 15
-    figure.update_xaxes(title="epoch", dtick=1 if few else None)  # no half epochs
+    figure.update_xaxes(title=cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(costs))
     figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure
 
@@ -139,14 +109,14 @@ def shares_figure(outcome: Outcome) -> go.Figure:
         )
     if outcome.front:
         costs = [row.cost for row in outcome.front]
-        low, high = _log_range(costs)
+        low, high = log_range(costs)
         for row in outcome.front:
             figure.add_scatter(
                 **_lines([row], [_shares(row)], [_short(row, outcome.cost)]),
-                line={"color": _colour((math.log10(row.cost) - low) / (high - low)), "width": 2.2},
+                line={"color": colour((math.log10(row.cost) - low) / (high - low)), "width": 2.2},
                 showlegend=False,
             )
-        figure.add_scatter(**_colour_key(costs, _cost_name(outcome.cost)))
+        figure.add_scatter(**colour_key(costs, cost_name(outcome.cost)))
     figure.update_xaxes(title="module, from the input", dtick=1)
     figure.update_yaxes(title="share of 3x3 and 5x5", range=[0, 1])
     return figure
@@ -255,7 +225,7 @@ def _wrapped(text: str, width: int = 60) -> list[str]:
 
 
 def _coloured(values: Sequence[int], title: str) -> dict[str, Any]:
-    low, high = _log_range(values)
+    low, high = log_range(values)
     ticks = _ticks(low, high)
     return {
         "color": [math.log10(value) for value in values],
@@ -271,19 +241,19 @@ def _coloured(values: Sequence[int], title: str) -> dict[str, Any]:
     }
 
 
-def _colour_key(values: Sequence[int], title: str) -> dict[str, Any]:
+def colour_key(values: Sequence[int], title: str) -> dict[str, Any]:
     """A trace of nothing that carries the colour bar of lines."""
     return {
         "x": [None],
         "y": [None],
         "mode": "markers",
-        "marker": {**_coloured(values, title), "color": [_log_range(values)[0]], "showscale": True},
+        "marker": {**_coloured(values, title), "color": [log_range(values)[0]], "showscale": True},
         "showlegend": False,
         "hoverinfo": "skip",
     }
 
 
-def _log_range(values: Sequence[int]) -> tuple[float, float]:
+def log_range(values: Sequence[int]) -> tuple[float, float]:
     """log10 of the least and the greatest, at least a hundredth apart; (0, 1) of nothing."""
     if not values:
         return 0.0, 1.0
@@ -305,11 +275,11 @@ def _ticks(low: float, high: float) -> list[int]:
 
 def _log_step(costs: Sequence[int]) -> str | int:
     """Labels at each digit of a decade, at 1, 2, 5, or at each decade: as few as the range needs."""
-    low, high = _log_range(costs)
+    low, high = log_range(costs)
     return "D1" if high - low < 0.8 else "D2" if high - low < 2.5 else 1
 
 
-def _colour(at: float) -> str:
+def colour(at: float) -> str:
     """The scale's colour at 0..1."""
     at = min(max(at, 0.0), 1.0)
     (left, low), (right, high) = next(pair for pair in pairwise(SCALE) if at <= pair[1][0])
@@ -321,7 +291,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _cost_name(cost: str) -> str:
+def cost_name(cost: str) -> str:
     return {"params": "parameters", "macs": "MACs"}.get(cost, cost)
 
 

@@ -18,7 +18,8 @@ from nas.held import Held
 from nas.outcome import Outcome
 from nas.redundancy import Redundancy
 from nas.refined import Refined
-from nas.report.figures import curves_figure, shares_figure
+from nas.report.curves import curves_section
+from nas.report.figures import shares_figure
 from nas.report.front import front_section, front_table_section
 from nas.report.how import how_section
 from nas.report.known import known_section
@@ -106,7 +107,7 @@ def page(
         front_section(outcome, known, advantage),
         front_table_section(outcome, options),
         known_section(outcome, known, options),
-        _curves_section(outcome),
+        curves_section(outcome),
         _shares_section(outcome),
         None if seal is None else readings_section(outcome, seal),
         redundancy_section(redundancy, broken),
@@ -174,14 +175,6 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     if outcome.epochs_unpruned:
         saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
-
-
-def _curves_section(outcome: Outcome) -> Section:
-    html = (
-        "<h2>Learning curves</h2>\n<p>One line a trial; a line that ends early was stopped by the pruner.</p>\n"
-        '<div class="figure" id="curves"></div>'
-    )
-    return Section(html, {"curves": curves_figure(outcome)})
 
 
 def _shares_section(outcome: Outcome) -> Section:
