@@ -13,7 +13,7 @@ from nas import pareto
 from nas.architecture import Architecture, Rule, first_fall
 from nas.errors import StudyError, choices
 from nas.metric import Metric, in_words, metric_of
-from nas.records import Records, Row, State
+from nas.records import Point, Records, Row, State
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmM]?)")
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -57,9 +57,7 @@ class Outcome:
     @property
     def headline(self) -> str:
         """One line for a person: the study and how its trials ended."""
-        states: tuple[State, ...] = ("complete", "pruned", *(("paused",) if self.count("paused") else ()), "failed")
-        ends = ", ".join(f"{self.count(state)} {state}" for state in states)
-        return f"Study {self.study}: {ends}; {len(self.front)} on the front."
+        return _headline(self.study, Counter(row.state for row in self.rows), len(self.front))
 
     @property
     def input_shape(self) -> tuple[int, int, int] | None:
@@ -159,6 +157,46 @@ class Outcome:
         return self.front[pick_of(self.study, *_axes(self.front), text)]
 
 
+@dataclass(frozen=True)
+class Glance:
+    """A study without the networks and curves off its front, of which 10,000 take seconds to read.
+
+    Args:
+        points: every evaluation in the order of trials.
+        outcome: of the front; its rows are those of the front alone, so nothing of the whole study is asked of it.
+    """
+
+    points: tuple[Point, ...]
+    outcome: Outcome
+
+    @classmethod
+    def read(cls, records: Records, study: str) -> Glance:
+        """Read a study's records.
+
+        Raises:
+            StudyError: there is no such study, or its database is out of reach.
+        """
+        record = records.study(study)
+        points = tuple(records.points(study))
+        complete = [point for point in points if point.state == "complete"]
+        trials = [complete[i].trial for i in pareto.front(*_axes(complete))] if complete else []
+        rows = {row.trial: row for row in records.rows(study, trials)}
+        # a search that runs may take up a trial anew between the two readings
+        front = tuple(rows[trial] for trial in trials if trial in rows)
+        return cls(points, Outcome(study, record.identity, record.settings, front, front))
+
+    @property
+    def headline(self) -> str:
+        """As `Outcome.headline`."""
+        return _headline(self.outcome.study, Counter(point.state for point in self.points), len(self.outcome.front))
+
+
+def _headline(study: str, ended: Mapping[State, int], front: int) -> str:
+    states: tuple[State, ...] = ("complete", "pruned", *(("paused",) if ended.get("paused") else ()), "failed")
+    ends = ", ".join(f"{ended.get(state, 0)} {state}" for state in states)
+    return f"Study {study}: {ends}; {front} on the front."
+
+
 def pick_of(study: str, costs: Sequence[int], accuracies: Sequence[float], text: str) -> int:
     """Index of the network that `text` names: ``best``, ``knee``, ``under:P`` or ``smallest:A``.
 
@@ -226,7 +264,7 @@ def count_of(text: str) -> int:
     return int(value)
 
 
-def _axes(rows: Sequence[Row]) -> tuple[list[int], list[float]]:
+def _axes(rows: Sequence[Row] | Sequence[Point]) -> tuple[list[int], list[float]]:
     # A complete row always has a reading; records of another program might not, and NaN is refused by pareto.
     accuracies = [float("nan") if row.val_accuracy is None else row.val_accuracy for row in rows]
     return [row.cost for row in rows], accuracies

@@ -6,12 +6,12 @@ The tables are named ``nas_*``. `nas_version` holds the number of the layout; Op
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from nas.tables import claim_table, evaluation_table, study_table, version_table
 
 __all__ = [
     "VERSION",
+    "Point",
     "Records",
     "Row",
     "State",
@@ -84,6 +85,15 @@ class Row:
     coordinates: Mapping[str, float] | None = None
     versions: Mapping[str, str] | None = None
     source: str | None = None
+
+
+class Point(NamedTuple):
+    """One evaluation without its network and curve: see `Row`. A tenth of a row's time to read."""
+
+    trial: int
+    state: State
+    cost: int
+    val_accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +211,21 @@ class Records:
             found["id"], name, json.loads(found["identity"]), json.loads(found["settings"]), found["exhausted"]
         )
 
-    def rows(self, study: str) -> list[Row]:
-        """All evaluations of a study in the order of their trials."""
+    def points(self, study: str) -> list[Point]:
+        """All evaluations of a study as points, in the order of their trials."""
+        number = self.study(study).id
+        columns = [evaluation_table.c[name] for name in Point._fields]
+        query = sa.select(*columns).where(evaluation_table.c.study == number).order_by(evaluation_table.c.trial)
+        with self.reading() as connection:
+            return [Point(*line) for line in connection.execute(query)]
+
+    def rows(self, study: str, trials: Collection[int] | None = None) -> list[Row]:
+        """The evaluations of a study, all or those of these trials, in the order of their trials."""
         number = self.study(study).id
         with self.reading() as connection:
             query = sa.select(*_columns(connection)).where(evaluation_table.c.study == number)
+            if trials is not None:
+                query = query.where(evaluation_table.c.trial.in_(trials))
             found = connection.execute(query.order_by(evaluation_table.c.trial)).mappings().all()
         try:
             return [row_of(row) for row in found]

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from scipy.special import stdtrit  # Student's t quantile; scipy.stats takes half a second to load
 
 from nas import pareto
 from nas.context import canonical
@@ -74,6 +73,8 @@ class Refinement:
 
 def half_interval(values: Sequence[float]) -> float:
     """Half of the 95 % interval of a mean, by Student's t over the values; NaN of fewer than two."""
+    from scipy.special import stdtrit  # takes a tenth of a second to load, which most commands need not wait for
+
     n = len(values)
     return float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 

@@ -98,7 +98,7 @@ def test_front_prints_a_table_and_says_the_rest(
     folder: StudyFolder, place: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Outcome.read(Records(folder.url), "fake")
-    assert main(["front", "fake", *place]) == 0
+    assert main(["front", "fake", "--no-plot", *place]) == 0
     said = capsys.readouterr()
     assert said.err == found.headline + "\n"
     lines = said.out.splitlines()

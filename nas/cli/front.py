@@ -11,36 +11,46 @@ from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 
 if TYPE_CHECKING:
     from nas.held import Held
-    from nas.outcome import Outcome
+    from nas.outcome import Glance, Outcome
     from nas.records import Row
+    from nas.refined import Refined
 
 WithBaselines = Annotated[
     bool, typer.Option("--with-baselines", help="Also what [b]nas baselines[/] trained beside the study.")
 ]
+Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw it below the table.")]
 
 
 def front(
     study: Study,
     json: Json = False,
     with_baselines: WithBaselines = False,
+    plot: Plot = True,
     studies_dir: StudiesDir = STUDIES,
     storage: Storage = None,
 ) -> None:
-    """Print the Pareto front: one line a network, smallest first."""
+    """Print the Pareto front, one line a network, smallest first, and draw it."""
     from nas.cli.options import database_url, open_records
     from nas.cli.output import print_json, say
     from nas.headline import said, study_headline
-    from nas.outcome import Outcome
+    from nas.outcome import Glance
 
     known: list[Held] = []
+    trained: list[Refined] = []
     with open_records(database_url(study, studies_dir, storage)[1]) as records:
-        outcome = Outcome.read(records, study)
+        glance = Glance.read(records, study)
+        outcome = glance.outcome
         advantage = study_headline(records, outcome)
         if with_baselines:
             from nas.baseline_rows import baselines
             from nas.held import held
 
             known = held(baselines(records, records.study(study).id))
+        if plot and not json:
+            from nas.refined import networks, refinements
+
+            trainings = refinements(records, records.study(study).id)
+            trained = networks(records.rows(study, {one.trial for one in trainings}), trainings)
 
     def marks(row: Row, of: Outcome = outcome) -> list[str]:
         return [name for name, marked in (("knee", of.knee), ("best", of.best)) if row is marked]
@@ -58,13 +68,15 @@ def front(
         ]
         print_json(entries + [_plain(one, outcome) for one in known])
         return
-    say(outcome.headline)
+    say(glance.headline)
     if not outcome.front:
         say("No trial is complete yet, so there is no front.")
     if with_baselines:
         _print_known(outcome, known)
     elif outcome.front:
         _print_front(outcome, marks)
+    if plot and outcome.front:
+        _draw(glance, known, trained)
     for line in [] if advantage is None else said(advantage, study):
         say(line)
 
@@ -128,6 +140,68 @@ def _print_known(outcome: Outcome, known: list[Held]) -> None:
         say(
             f"The study's trials have {outcome.settings['epochs']} epochs: other numbers do not compare like with like."
         )
+
+
+def _draw(glance: Glance, known: list[Held], trained: list[Refined]) -> None:
+    """Log cost against the metric; what lies far below the front is left out and counted."""
+    import os
+    import shutil
+    import sys
+
+    from rich.console import Console
+
+    from nas.cli.output import say
+    from nas.cli.terminal_plot import NARROWEST, WIDEST, Kind, draw
+
+    outcome, cost = glance.outcome, glance.outcome.cost
+    columns, lines = shutil.get_terminal_size()
+    if columns < NARROWEST:
+        return
+
+    def points(*states: str) -> list[tuple[float, float]]:
+        mine = [one for one in glance.points if one.state in states]
+        return [(one.cost, one.val_accuracy) for one in mine if one.val_accuracy is not None]
+
+    def of(*rows: Row | None) -> list[tuple[float, float]]:
+        return [(row.cost, row.val_accuracy or 0.0) for row in rows if row is not None]
+
+    def held(kind: str) -> list[tuple[float, float]]:
+        return [(one.first.cost(cost), one.mean) for one in known if one.first.kind == kind]
+
+    whole = [
+        Kind("complete", "○", "", points("complete")),
+        Kind("GoogLeNet's proportions", "□", "green", held("line")),
+        Kind("known network", "◆", "magenta", held("reference")),
+        Kind("refined, mean", "▲", "yellow", [(one.row.cost, one.mean) for one in trained]),
+        Kind("front", "●", "bold cyan", of(*outcome.front)),
+        Kind("knee", "K", "bold cyan", of(outcome.knee)),
+        Kind("best", "B", "bold cyan", of(outcome.best)),
+    ]
+    unfinished = Kind("pruned or paused", "·", "dim", points("pruned", "paused"))
+    front = [accuracy for _, accuracy in of(*outcome.front)]
+    low = min(front) - max(0.05, max(front) - min(front))
+    low = min(accuracy for kind in whole for _, accuracy in kind.points if accuracy >= low)
+    console = Console(
+        file=sys.stdout, highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto", width=WIDEST
+    )
+    console.print()
+    for line in draw(
+        [unfinished, *whole],
+        width=min(columns, WIDEST),
+        height=min(20, max(8, columns // 5), max(8, lines - 8)),
+        low=low,
+        title=f"val {outcome.metric_words} against {'MACs' if cost == 'macs' else cost}, log scale",
+        encoding=sys.stdout.encoding or "ascii",
+    ):
+        console.print(line)
+    below = {
+        "complete": sum(accuracy < low for _, accuracy in whole[0].points),
+        "pruned or paused": sum(accuracy < low for _, accuracy in unfinished.points),
+        "known": sum(accuracy < low for kind in whole[1:4] for _, accuracy in kind.points),
+    }
+    if any(below.values()):
+        words = ", ".join(f"{count} {name}" for name, count in below.items() if count)
+        say(f"Below the plot: {words}.")
 
 
 def _plain(one: Held, outcome: Outcome) -> dict[str, Any]:
