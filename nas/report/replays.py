@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import moocore
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nas.errors import written
+from nas.report.attainment import COLOURS, attained
 from nas.search.contest import Contest, Setting
 from nas.search.lines import like_googlenet
 from nas.search.score import Point, Score
 from nas.search.table import Table
 
-COLOURS = ("#2f6fdb", "#d2452d", "#1b9aa0", "#d9951a", "#7a4fc9", "#4f8f2f", "#b03a86", "#6b7280")
 MULTIPLIER = {"color": "#333", "dash": "dash", "width": 1}
 GRID = 200
 AXES: dict[str, Callable[[Point], float]] = {
@@ -178,19 +177,14 @@ def draw_band(
 
 
 def _attained(figure: go.Figure, runs: Sequence[Score], most: int, name: str, colour: str) -> None:
-    points = np.array([(cost, -accuracy) for run in runs for cost, accuracy in run.points])
-    if not len(points):
-        return
-    sets = np.repeat(np.arange(len(runs)), [len(run.points) for run in runs])
-    found = moocore.eaf(points, sets, percentiles=[25, 50, 75])
+    surfaces = attained([run.points for run in runs])
     for percentile, dash in ((25, "dot"), (50, "solid"), (75, "dash")):
-        surface = found[found[:, 2] == percentile]
-        if not len(surface):  # too few searches completed anything
+        surface = surfaces.get(percentile)
+        if surface is None:  # too few searches completed anything
             continue
-        surface = surface[np.argsort(surface[:, 0])]
         figure.add_scatter(
             x=[*surface[:, 0], most],  # what is attained at a cost is attained above it
-            y=[*-surface[:, 1], -surface[-1, 1]],
+            y=[*surface[:, 1], surface[-1, 1]],
             mode="lines",
             line={"shape": "hv", "color": colour, "dash": dash, "width": 2 if percentile == 50 else 1},
             name=f"{name} {percentile} %",
