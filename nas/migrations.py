@@ -140,10 +140,16 @@ def _baselines(connection: Connection) -> None:
     sa.Table("nas_baseline", layout, number, study, *made, once).create(connection)
 
 
+def _confusions(connection: Connection) -> None:
+    """Layout 5: what a complete trial answered to the validation images, by class."""
+    connection.exec_driver_sql("ALTER TABLE nas_evaluation ADD COLUMN confusion TEXT")
+
+
 STEPS: dict[int, Callable[[Connection], None]] = {
     2: _hashes_and_sources,
     3: _refinements_and_test_readings,
     4: _baselines,
+    5: _confusions,
 }
 """By the number of the layout that it leads to, from the one before it."""
 

@@ -21,6 +21,9 @@ REFRESH_IMAGES = 1024
 READ_BATCH = 256
 """Images in one forward pass of a reading."""
 
+CONFUSION_CLASSES = 100
+"""Up to so many classes a trial's confusion matrix is kept: of 1,000 it would be a million numbers a trial."""
+
 
 def accuracy(
     network: nn.Module,
@@ -120,6 +123,7 @@ class Reader:
         self.network.requires_grad_(False)
         self._dataset = dataset
         self._metric = metric
+        self._given: Tensor | None = None
         self._norms = [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
         for norm in self._norms:
             norm.track_running_stats = True
@@ -145,8 +149,16 @@ class Reader:
         Raises:
             TrialFailed: a logit is not finite.
         """
-        dataset = self._dataset
-        return accuracy(self.network, dataset.validation, dataset.mean, dataset.std, metric=self._metric)
+        dataset, validation = self._dataset, self._dataset.validation
+        (self._given,) = answers([self.network], validation, dataset.mean, dataset.std)
+        return score(self._given == validation.labels, validation.labels, self._metric)
+
+    def confusion(self) -> tuple[tuple[int, ...], ...] | None:
+        """What `accuracy` last read, see `confusion`; None before, and of more than `CONFUSION_CLASSES` classes."""
+        classes = len(self._dataset.classes)
+        if self._given is None or classes > CONFUSION_CLASSES:
+            return None
+        return confusion(self._dataset.validation.labels, self._given, classes)
 
     @torch.inference_mode()
     def _refresh(self) -> None:

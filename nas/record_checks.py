@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 from nas.architecture import RULES
 from nas.errors import ArchitectureError, StudyError, choices
-from nas.metric import METRICS, metric_of
+from nas.metric import METRICS, Metric, metric_of
 from nas.records import Row
 from nas.seeds import training_seed
 
@@ -28,11 +29,14 @@ def check(name: str, identity: Mapping[str, Any], settings: Mapping[str, Any], r
     with at(f"{name}, header"):
         _check_header(identity, settings)
     cost, epochs, classes = settings["cost"], settings["epochs"], len(settings["classes"])
+    metric = metric_of(settings)
     trials: set[tuple[int, int]] = set()
     ended: set[tuple[int, str]] = set()
     for number, (seed, row) in enumerate(rows, start=1):
         with at(f"{name}, row {number}"):
             _check_row(seed, row, cost, epochs, classes)
+            if row.confusion is not None:
+                _check_confusion(row, row.confusion, classes, metric)
             if (seed, row.trial) in trials:
                 raise ValueError(f"trial {row.trial} of study seed {seed} is there twice")
             trials.add((seed, row.trial))
@@ -107,6 +111,22 @@ def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) 
     for name, value in (row.coordinates or {}).items():
         if not 0 <= value <= 1:
             raise ValueError(f"coordinate {name} is {value}, not in 0..1")
+
+
+def _check_confusion(row: Row, matrix: Sequence[Sequence[int]], classes: int, metric: Metric) -> None:
+    if row.state != "complete":
+        raise ValueError(f"a {row.state} one has no confusion matrix")
+    if len(matrix) != classes or any(len(line) != classes for line in matrix):
+        raise ValueError(f"the confusion matrix is not {classes} x {classes}")
+    images = [sum(line) for line in matrix]
+    right = [line[label] for label, line in enumerate(matrix)]
+    if not sum(images):
+        raise ValueError("the confusion matrix has no images")
+    read = sum(right) / sum(images)
+    if metric == "balanced-accuracy":
+        read = fmean(hits / there for hits, there in zip(right, images, strict=True) if there)
+    if read != row.val_accuracy:
+        raise ValueError(f"val_accuracy is {row.val_accuracy}, its confusion matrix says {read}")
 
 
 @contextmanager

@@ -27,14 +27,14 @@ from nas.record_checks import at, check
 from nas.records import Records, Row
 
 FORMAT = "nas records"
-NUMBER = 1
-"""Of the format; a file with a higher number was written by a newer nas and is refused."""
+NUMBER = 2
+"""Of the format; a file with a higher number was written by a newer nas and is refused. The first had no confusion."""
 
 COLUMNS = ("study_seed", *Row.__dataclass_fields__)
 _INTEGERS = ("study_seed", "trial", "params", "macs", "cost", "seed", "threads")
 _JSON = ("stopped", "coordinates", "versions")
 _MOMENTS = ("started_at", "finished_at")
-_OPTIONAL = ("reason", "source", "val_accuracy", *_JSON)
+_OPTIONAL = ("reason", "source", "val_accuracy", "confusion", *_JSON)
 _LONGEST_CELL = 100_000_000
 
 
@@ -62,7 +62,7 @@ class RecordFile:
         """
         study = records.study(name)
         seed = int(study.identity.get("seed", 0))
-        ended = tuple((seed, row) for row in records.rows(name) if row.state != "paused")
+        ended = tuple((seed, row) for row in records.rows(name, confusions=True) if row.state != "paused")
         return cls(name, study.identity, study.settings, ended)
 
     @property
@@ -131,7 +131,7 @@ def read(path: Path) -> RecordFile:
     try:
         lines = csv.reader(io.StringIO(body, newline=""), strict=True)
         columns = next(lines, [])
-        _compare_columns(path, columns)
+        _compare_columns(path, columns, [name for name in COLUMNS if name != "confusion" or header["number"] > 1])
         for number, cells in enumerate(lines, start=1):
             with at(f"{path}, row {number}"):
                 if len(cells) != len(columns):
@@ -154,20 +154,20 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise StudyError(f"{path} does not begin with the header of {FORMAT}; `nas records export` writes such files")
     number = header.get("number")
-    if number != NUMBER:
-        raise StudyError(f"{path} has format {number!r} of {FORMAT}, this nas reads {NUMBER}; update nas")
+    if number not in range(1, NUMBER + 1):
+        raise StudyError(f"{path} has format {number!r} of {FORMAT}, this nas reads up to {NUMBER}; update nas")
     for name, kind in (("name", str), ("identity", dict), ("settings", dict)):
         if not isinstance(header.get(name), kind):
             raise StudyError(f"{path}: its header has no {name}; export it again")
     return header
 
 
-def _compare_columns(path: Path, columns: Sequence[str]) -> None:
+def _compare_columns(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:
     for column in columns:
-        if column not in COLUMNS:
-            raise StudyError(f"{path}: {choices('column', column, COLUMNS)}")
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing or len(columns) != len(COLUMNS):
+        if column not in wanted:
+            raise StudyError(f"{path}: {choices('column', column, wanted)}")
+    missing = [column for column in wanted if column not in columns]
+    if missing or len(columns) != len(wanted):
         raise StudyError(f"{path}: " + (f"column {missing[0]!r} is missing" if missing else "a column is there twice"))
 
 
@@ -181,6 +181,8 @@ def _cells(study_seed: int, row: Row) -> Iterator[str]:
             yield canonical(value.to_json())
         elif name == "curve":
             yield canonical([[int(epoch), float(accuracy), float(loss)] for epoch, accuracy, loss in value])
+        elif name == "confusion":
+            yield canonical([list(line) for line in value])
         elif name == "coordinates":
             yield canonical({coordinate: float(number) for coordinate, number in value.items()})
         elif name in _JSON:
@@ -251,6 +253,13 @@ def _points(cell: str) -> tuple[tuple[int, float, float], ...]:
     return tuple(points)
 
 
+def _matrix(cell: str) -> tuple[tuple[int, ...], ...]:
+    lines = tuple(map(tuple, _parsed(cell)))
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for line in lines for n in line):
+        raise ValueError("numbers of images are whole and at least 0")
+    return lines
+
+
 def _object(cell: str) -> dict[str, Any]:
     value = _parsed(cell)
     if not isinstance(value, dict):
@@ -291,6 +300,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(_MOMENTS, _moment),
     "killed": _boolean,
     "curve": _points,
+    "confusion": _matrix,
     "stopped": _object,
     "coordinates": _coordinates,
     "versions": _versions,

@@ -61,6 +61,8 @@ class Row:
         coordinates: the numbers in 0..1 that were proposed, by their names in the space; None where they are not known.
         versions: of nas, python, torch and so on, while it was trained.
         source: ``STUDY trial N`` where the cache answered and nothing was trained; else None.
+        confusion: validation images by true class (rows) and answer (columns) at the last reading of a complete one, in
+            the order of the study's classes; None where it was not taken, and where `Records.rows` left it out.
     """
 
     trial: int
@@ -85,6 +87,7 @@ class Row:
     coordinates: Mapping[str, float] | None = None
     versions: Mapping[str, str] | None = None
     source: str | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 class Point(NamedTuple):
@@ -219,11 +222,16 @@ class Records:
         with self.reading() as connection:
             return [Point(*line) for line in connection.execute(query)]
 
-    def rows(self, study: str, trials: Collection[int] | None = None) -> list[Row]:
-        """The evaluations of a study, all or those of these trials, in the order of their trials."""
+    def rows(self, study: str, trials: Collection[int] | None = None, *, confusions: bool = False) -> list[Row]:
+        """The evaluations of a study, all or those of these trials, in the order of their trials.
+
+        Args:
+            confusions: with their matrices: of 100 classes these are 10,000 numbers a trial, and few ask for them.
+        """
         number = self.study(study).id
         with self.reading() as connection:
-            query = sa.select(*_columns(connection)).where(evaluation_table.c.study == number)
+            columns = [one for one in _columns(connection) if confusions or one.name != "confusion"]
+            query = sa.select(*columns).where(evaluation_table.c.study == number)
             if trials is not None:
                 query = query.where(evaluation_table.c.trial.in_(trials))
             found = connection.execute(query.order_by(evaluation_table.c.trial)).mappings().all()
@@ -268,6 +276,7 @@ def _values(row: Row) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
     values["architecture"] = canonical(row.architecture.to_json())
     values["curve"] = canonical([list(point) for point in row.curve])
+    values["confusion"] = None if row.confusion is None else canonical([list(line) for line in row.confusion])
     for name in _OBJECTS:
         values[name] = None if values[name] is None else canonical(dict(values[name]))
     for name in _MOMENTS:
@@ -284,6 +293,8 @@ def row_of(found: sa.RowMapping) -> Row:
     given: dict[str, Any] = {name: found.get(name) for name in Row.__dataclass_fields__}
     given["architecture"] = Architecture.from_json(found["architecture"])
     given["curve"] = _curve(json.loads(found["curve"]))
+    if given["confusion"] is not None:
+        given["confusion"] = tuple(tuple(map(int, line)) for line in json.loads(given["confusion"]))
     for name in _OBJECTS:
         given[name] = None if given[name] is None else json.loads(given[name])
     for name in _MOMENTS:

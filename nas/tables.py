@@ -46,6 +46,7 @@ evaluation_table = sa.Table(
     sa.Column("versions", sa.Text),
     sa.Column("coordinates", sa.Text),
     sa.Column("source", sa.Text),
+    sa.Column("confusion", sa.Text),
     sa.UniqueConstraint("study", "trial"),
     sa.Index("ix_nas_evaluation_key_recipe", "key", "recipe"),
 )

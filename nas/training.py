@@ -181,6 +181,13 @@ class Training:
             name: value.to("cpu", copy=True, memory_format=torch.contiguous_format) for name, value in state.items()
         }
 
+    def confusion(self) -> tuple[tuple[int, ...], ...] | None:
+        """Validation images by true class (rows) and answer (columns) at the last reading that `fit` yielded.
+
+        None before one, and of more than `nas.reading.CONFUSION_CLASSES` classes.
+        """
+        return self._reader.confusion()
+
     def checkpoint(self) -> dict[str, Any]:
         """All that the rest of the training depends on, as copies: `torch.save` it, load it with ``weights_only``.
 

@@ -77,6 +77,7 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
         "rule",
         "spaces",
         "records",
+        "studies",
         "replay",
     ],
 )
@@ -154,6 +155,19 @@ def test_show_prints_one_trial(folder: StudyFolder, place: list[str], capsys: py
     assert f"Reason: the loss is not finite {HOSTILE}" in capsys.readouterr().out
     assert main(["show", "fake", "--trial", str(found.front[0].trial), *place]) == 0
     assert f"nas export fake --pick trial:{found.front[0].trial}" in capsys.readouterr().out
+
+
+def test_show_names_the_least_accurate_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    matrix = tuple(
+        tuple((9 - label if label == given else 0) + (given == 0) for given in range(10)) for label in range(10)
+    )
+    first, *_ = rows(1)
+    write_study(tmp_path, "by-class", [replace(first, confusion=matrix)])
+    command = ["show", "by-class", "--trial", str(first.trial), "--studies-dir", str(tmp_path)]
+    assert main(command) == 0
+    assert "Least accurate classes: 9 0.0000 (0 of 1), 8 0.5000 (1 of 2), 7 0.6667" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["confusion"] == [list(line) for line in matrix]
 
 
 def test_show_says_auxiliary_heads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from nas.records import Records, Row
 from nas.search import restore as restoring
 from nas.search.claims import Claims
 from nas.search.restore import GAPS, restore
-from nas.study_folder import StudyFolder
+from nas.study_folder import StudyFolder, aside
 from tests.fake_study import write_study
 from tests.test_record_file import FILE, record_file, rows
 
@@ -158,7 +158,7 @@ def test_one_study_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not (tmp_path / "studies").exists()
     assert imported(path, "--seed", "4", "--study", "four") == 0
     with closing(Records(StudyFolder(tmp_path / "studies", "four").url)) as records:
-        assert records.rows("four") == rows(8, 4)
+        assert records.rows("four", confusions=True) == rows(8, 4)
         assert records.study("four").identity["seed"] == 4
 
 
@@ -258,7 +258,7 @@ main(["records", "import", {str(exported)!r}, "--studies-dir", {str(studies)!r}]
 
 def test_two_imports_of_one_name_do_not_mix(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "fake")
-    with restoring._aside(folder), pytest.raises(StudyError, match="imported by another command"):
+    with aside(folder, "imported"), pytest.raises(StudyError, match="imported by another command"):
         restore(FILE, folder)
     restore(FILE, folder)
     with pytest.raises(StudyError, match="there already"):
@@ -295,7 +295,7 @@ def test_a_search_goes_on_with_an_imported_study(tmp_path: Path) -> None:
     found = read(path)
     real(folder.studies_dir, "--trials", "6")
     with closing(Records(folder.url)) as records:
-        after: list[Row] = records.rows("tiny")
+        after: list[Row] = records.rows("tiny", confusions=True)
     assert after[:4] == [row for _, row in found.rows]
     assert len({row.key for row in after}) == len(after) == 6
     assert [trial.state for trial in trials(folder)].count(TrialState.COMPLETE) == 6

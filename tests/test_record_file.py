@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -26,6 +27,21 @@ from nas.seeds import training_seed
 from tests.fake_study import EPOCHS, identity, settings
 from tests.fake_study import rows as fake_rows
 
+IMAGES = 10_000
+
+
+def matrix(accuracy: float) -> tuple[tuple[int, ...], ...]:
+    """Answers of ten classes to `IMAGES` images: as many of them right as the accuracy says, the last ones wrong."""
+    each, right = IMAGES // 10, round(accuracy * IMAGES)
+    hits = [min(each, max(0, right - each * label)) for label in range(10)]
+    return tuple(
+        tuple(
+            hits[label] if label == given else each - hits[label] if given == (label + 1) % 10 else 0
+            for given in range(10)
+        )
+        for label in range(10)
+    )
+
 
 def rows(count: int = 30, seed: int = 0) -> list[Row]:
     """Of a study with this seed, with the seeds that its trainings would have had, and all that a row may say."""
@@ -37,6 +53,7 @@ def rows(count: int = 30, seed: int = 0) -> list[Row]:
             coordinates={"size": (row.trial + 0.1) / count, "m1.width": 1 / (row.trial + 3)},
             versions=versions if row.trial % 3 else None,
             source="other trial 3 #7" if row.trial == 1 else None,
+            confusion=matrix(row.val_accuracy or 0.0) if row.trial == 6 else None,
         )
         for row in fake_rows(count)
     ]
@@ -57,6 +74,38 @@ def test_what_went_in_comes_out_and_the_bytes_are_the_same(tmp_path: Path) -> No
     write(tmp_path / "b.csv.gz", found)
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv.gz", "b.csv.gz"}
+
+
+def test_a_file_of_the_first_format_has_no_confusions(tmp_path: Path) -> None:
+    def older(header: dict[str, Any], table: Table) -> None:
+        header["number"] = 1
+        for line in table:
+            del line["confusion"]
+
+    rewritten(tmp_path / "a.csv.gz", older)
+    first, *rest = read(tmp_path / "a.csv.gz").rows[6:]
+    assert first[1] == replace(FILE.rows[6][1], confusion=None)
+    assert rest == list(FILE.rows[7:])
+
+
+def test_balanced_accuracy_is_held_to_the_mean_over_classes(tmp_path: Path) -> None:
+    lines = [[0] * 10 for _ in range(10)]
+    lines[0][0], lines[1][1], lines[1][2], lines[3][3] = 90, 1, 2, 5  # plain 96 of 98, balanced (1 + 1/3 + 1) / 3
+    seed, row = FILE.rows[6]
+    for metric, read_as in (("accuracy", 96 / 98), ("balanced-accuracy", fmean([1, 1 / 3, 1]))):
+        *curve, (epoch, _, loss) = row.curve
+        other = replace(
+            row,
+            val_accuracy=read_as,
+            curve=(*curve, (epoch, read_as, loss)),
+            confusion=tuple(map(tuple, lines)),
+        )
+        file = replace(FILE, settings={**FILE.settings, "metric": metric}, rows=((seed, other),))
+        write(tmp_path / "a.csv.gz", file)
+        assert read(tmp_path / "a.csv.gz") == file
+        wrong = {"accuracy": "balanced-accuracy", "balanced-accuracy": "accuracy"}[metric]
+        with pytest.raises(StudyError, match="its confusion matrix says"):
+            write(tmp_path / "b.csv.gz", replace(file, settings={**FILE.settings, "metric": wrong}))
 
 
 def test_a_table_of_several_study_seeds(tmp_path: Path) -> None:
@@ -175,7 +224,8 @@ PRUNED = next(number for number, (_, row) in enumerate(FILE.rows) if row.state =
 FAILED = next(number for number, (_, row) in enumerate(FILE.rows) if row.state == "failed")
 BAD: dict[str, tuple[Callable[[dict[str, Any], Table], object], str]] = {
     "format": (head({"format": "other"}), "does not begin with the header of nas records"),
-    "newer": (head({"number": 2}), "format 2 .* update nas"),
+    "newer": (head({"number": 3}), "format 3 .* update nas"),
+    "format text": (head({"number": "2"}), "format '2' .* update nas"),
     "no identity": (lambda header, table: header.pop("identity"), "header has no identity"),
     "no name": (head({"name": 3}), "header has no name"),
     "no settings": (head({"settings": []}), "header has no settings"),
@@ -241,6 +291,17 @@ BAD: dict[str, tuple[Callable[[dict[str, Any], Table], object], str]] = {
     "coordinate text": (cell(2, "coordinates", '{"size":"1"}'), "row 3: coordinates .*'1' is not a number"),
     "stopped": (cell(2, "stopped", "3"), "row 3: stopped '3': not a JSON object"),
     "versions": (cell(2, "versions", '{"nas":1}'), "row 3: versions .*a version is text"),
+    "confusion": (cell(6, "confusion", "[[1,0],[0,1]]"), "row 7: the confusion matrix is not 10 x 10"),
+    "confusion lines": (cell(6, "confusion", json.dumps([[1] * 9] * 10)), "row 7: the confusion matrix is not 10 x 10"),
+    "confusion of nothing": (cell(6, "confusion", json.dumps([[0] * 10] * 10)), "row 7: .*has no images"),
+    "confusion's accuracy": (cell(6, "confusion", json.dumps([[1] * 10] * 10)), "row 7: .*confusion matrix says 0.1$"),
+    "confusion text": (cell(6, "confusion", '["1"]'), "row 7: confusion .*whole and at least 0"),
+    "confusion number": (cell(6, "confusion", "7"), "row 7: confusion '7'"),
+    "confusion below 0": (cell(6, "confusion", "[[-1]]"), "row 7: confusion .*whole and at least 0"),
+    "confusion of a pruned one": (
+        cell(PRUNED, "confusion", json.dumps(matrix(0.5))),
+        "a pruned one has no confusion matrix",
+    ),
     "trial twice": (cell(3, "trial", "2"), "row 4: trial 2 of study seed 0 is there twice"),
     "network twice": (
         lambda header, table: table.append(table[2] | {"trial": "99"}),
@@ -286,7 +347,7 @@ def test_a_killed_network_may_be_there_again(tmp_path: Path) -> None:
         (lambda raw: gzip.compress(b"\xff\xfe"), "is not text"),
         (lambda raw: gzip.compress(b"# {\n"), "does not begin with the header"),
         (lambda raw: gzip.compress(gzip.decompress(raw).split(b"\n")[0]), "column 'study_seed' is missing"),
-        (lambda raw: gzip.compress(gzip.decompress(raw).rstrip() + b",1\n"), "row 30: 24 cells, the header has 23"),
+        (lambda raw: gzip.compress(gzip.decompress(raw).rstrip() + b",1\n"), "row 30: 25 cells, the header has 24"),
         (lambda raw: gzip.compress(gzip.decompress(raw).replace(b"trial,", b"trial,trial,", 1)), "is there twice"),
         (lambda raw: gzip.compress(gzip.decompress(raw) + b'0,"open'), "row 31: not CSV"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert again.complete(study.id) == [(rows[0].key, 10, 0.5)]
     assert again.studies() == ["s"]
     again.close()
+    records.close()
+
+
+def test_confusions_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    records = made(tmp_path)
+    study = records.add_study("s", {}, {})
+    rows = [replace(row(0), confusion=((3, 0), (1, 2))), row(1)]
+    for item in rows:
+        records.add(study.id, item)
+    assert records.rows("s", confusions=True) == rows
+    assert records.rows("s", [0], confusions=True) == rows[:1]
+    assert records.rows("s") == [replace(rows[0], confusion=None), rows[1]]
     records.close()
 
 

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import StudyError
+from nas.records import Records
 from nas.search.study import create_study, optuna_explained
 from nas.study_folder import StudyFolder
 from tests.searches import check, ended, rows, running, search, trials, wait_for, workers_of, zombies
@@ -41,6 +43,17 @@ def test_a_search_ends_with_exactly_its_trials(studies: Path) -> None:
     assert all(len(row.curve) == 3 for row in found)
     assert all(0.1 < (row.val_accuracy or 0) <= 1 for row in found)
     assert len({row.worker for row in found}) == 2
+
+
+def test_every_complete_trial_keeps_its_answers_by_class(studies: Path) -> None:
+    with closing(Records(StudyFolder(studies, "tiny").url)) as records:
+        found = records.rows("tiny", confusions=True)
+        images = records.study("tiny").settings["validation_images"]
+    assert len(found) == 12
+    for row in found:
+        assert row.confusion is not None
+        assert sum(map(sum, row.confusion)) == images
+        assert sum(line[label] for label, line in enumerate(row.confusion)) / images == row.val_accuracy
 
 
 def test_every_trial_says_what_it_is(studies: Path) -> None:

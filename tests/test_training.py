@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import nas.reading as reading_module
 import nas.training as training_module
 from nas.architecture import Architecture
 from nas.data import Part
@@ -151,6 +152,20 @@ def test_averaged_state_gives_the_recorded_accuracy(through: tuple[Training, lis
     fresh.load_state_dict(state)
     assert accuracy(fresh, DATA.validation, DATA.mean, DATA.std) == through[1][-1].val_accuracy
     assert all(value.is_contiguous() for value in state.values())
+
+
+def test_the_confusion_matrix_is_of_the_last_reading(
+    through: tuple[Training, list[EpochResult]], monkeypatch: pytest.MonkeyPatch
+):
+    matrix = through[0].confusion()
+    assert matrix is not None
+    labels = DATA.validation.labels
+    assert [sum(line) for line in matrix] == torch.bincount(labels, minlength=len(DATA.classes)).tolist()
+    right = sum(line[label] for label, line in enumerate(matrix))
+    assert right / len(labels) == through[1][-1].val_accuracy
+    assert training().confusion() is None
+    monkeypatch.setattr(reading_module, "CONFUSION_CLASSES", len(DATA.classes) - 1)
+    assert through[0].confusion() is None
 
 
 def one_loss(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[float, list[dict[str, Any]]]:

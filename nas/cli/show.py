@@ -9,11 +9,15 @@ import typer
 from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nas.architecture import Rule
     from nas.records import Row
     from nas.refined import Refinement
 
 Trial = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")]
+HARDEST = 5
+"""So many classes are named."""
 
 
 def show(
@@ -28,15 +32,18 @@ def show(
     folder, url = database_url(study, studies_dir, storage)
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
-        row = outcome.trial(trial)
+        found = outcome.trial(trial)
+        (row,) = records.rows(study, [trial], confusions=True)
         trainings = [one for one in refinements(records, records.study(study).id) if one.trial == trial]
-    on_front = any(row is member for member in outcome.front)
+    on_front = any(found is member for member in outcome.front)
     if json:
         refined = [_plain_training(one) for one in trainings]
         more = {"metric": outcome.metric, "on_front": on_front, "warm_start": list(outcome.nearest_to(row))}
         print_json({**_plain(row, outcome.rule), **more, "refinements": refined})
         return
     _print(row, outcome.rule, outcome.metric_words, outcome.nearest_to(row))
+    if row.confusion is not None:
+        _print_classes(row.confusion, outcome.settings["classes"])
     if trainings:
         _print_trainings(row, trainings, outcome.metric_words)
     if on_front:
@@ -91,6 +98,14 @@ def _print(row: Row, rule: Rule, metric: str, nearest_to: tuple[str, ...]) -> No
             ["epoch", f"val {metric}", "train loss"],
             [[str(epoch), f"{accuracy:.4f}", f"{loss:.4f}"] for epoch, accuracy, loss in row.curve],
         )
+
+
+def _print_classes(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """The least accurate classes; --json has the whole matrix."""
+    images = [(sum(line), line[label], name) for label, (line, name) in enumerate(zip(confusion, names, strict=True))]
+    worst = sorted((right / there, right, there, name) for there, right, name in images if there)[:HARDEST]
+    said = ", ".join(f"{' '.join(name.split())} {part:.4f} ({right} of {there})" for part, right, there, name in worst)
+    print(f"Least accurate classes: {said}")
 
 
 def _plain_training(training: Refinement) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Run:
         curve: readings so far.
         before: what is recorded of it, where it was paused; else None.
         source: where its readings come from, if it is not trained here.
+        confusion: of its last reading, where that is the last epoch's.
     """
 
     claim: int
@@ -65,6 +66,7 @@ class Run:
     curve: list[EpochResult] = field(default_factory=list)
     before: Row | None = None
     source: str | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +380,7 @@ class Loop(abc.ABC):
             stopped=grounds,
             coordinates=dict(run.trial.params),
             source=run.source,
+            confusion=run.confusion if ended.state == "complete" else None,
             **self._facts,
         )
 

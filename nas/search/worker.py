@@ -173,7 +173,7 @@ class SearchWorker(Loop):
     def _readings(self, run: Run) -> Iterator[EpochResult]:
         self._answer = self._cached(run)
         if self._answer is not None:
-            run.source = self._answer.source
+            run.source, run.confusion = self._answer.source, self._answer.confusion
             for epoch, accuracy, loss in self._answer.curve[len(run.curve) :]:
                 self._stop.check()
                 yield EpochResult(epoch, accuracy, loss, 0.0)
@@ -191,7 +191,11 @@ class SearchWorker(Loop):
             self._checkpoints.restore(training, run.before.key)
         seen = run.curve[-1].epoch if run.curve else 0
         # A training whose checkpoint is lost begins anew: the same seed gives the same curve.
-        yield from (reading for reading in training.fit() if reading.epoch > seen)
+        for reading in training.fit():
+            if reading.epoch == self._plan.epochs:
+                run.confusion = training.confusion()
+            if reading.epoch > seen:
+                yield reading
 
     def _cached(self, run: Run) -> Row | None:
         """What another study has, if that is all that is needed: of a network on the front its weights too."""
