@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
 
 from nas.baseline_rows import Baseline
 from nas.outcome import Outcome
 from nas.records import Row
+from nas.refined import Refinement, half_interval
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class Held:
     def std(self) -> float:
         """Between seeds, with n - 1; NaN of one training."""
         return stdev([one.val_accuracy for one in self.trainings]) if len(self.trainings) > 1 else math.nan
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the mean by Student's t, cut at 0 and 1; (NaN, NaN) of one training."""
+        half = half_interval([one.val_accuracy for one in self.trainings])
+        return (math.nan, math.nan) if math.isnan(half) else (max(0.0, self.mean - half), min(1.0, self.mean + half))
 
     @cached_property
     def confusion(self) -> tuple[tuple[int, ...], ...] | None:
@@ -69,3 +76,31 @@ def held(found: Sequence[Baseline]) -> list[Held]:
         alike = (one.kind, one.name, one.key, one.input_shape, one.recipe_name, one.recipe_hash)
         groups.setdefault(alike, []).append(one)
     return [Held(tuple(sorted(each, key=lambda one: one.replicate))) for each in groups.values()]
+
+
+def held_in_full(found: Sequence[Baseline], trainings: Sequence[Refinement]) -> list[Held]:
+    """The networks of the line that were trained in full beside the front, by the recipes of these trainings.
+
+    Args:
+        found: what was trained beside the study.
+        trainings: full ones, of trials too, which are left out.
+    """
+    line = {one.key: one for one in found if one.kind == "line"}
+    full = [
+        replace(
+            line[one.key],
+            recipe=one.recipe,
+            replicate=one.replicate,
+            seed=one.seed,
+            val_accuracy=one.val_accuracy,
+            curve=one.curve,
+            confusion=None,
+            seconds=one.seconds,
+            started_at=one.started_at,
+            finished_at=one.finished_at,
+            versions=one.versions,
+        )
+        for one in trainings
+        if one.key in line
+    ]
+    return held(full)

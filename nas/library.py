@@ -210,7 +210,7 @@ class Study:
 
     def shares_figure(self) -> go.Figure:
         """Share of 3x3 and 5x5 filters by depth."""
-        from nas.report.figures import shares_figure
+        from nas.report.shares import shares_figure
 
         return _plain(shares_figure(self.outcome))
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +85,11 @@ class StudyFolder:
         return self.path / "report.html"
 
     @property
+    def latency(self) -> Path:
+        """What `nas report --latency` measured."""
+        return self.path / "latency.json"
+
+    @property
     def export(self) -> Path:
         """Where `nas export` writes by default."""
         return self.path / "export"
@@ -104,3 +114,35 @@ class StudyFolder:
     def refining(self, key: str, recipe_hash: str, replicate: int) -> Path:
         """Checkpoint of a full training of the network with this key; there until it is done."""
         return self.path / "refining" / f"{key}-{recipe_hash[:16]}-{replicate}.pt"
+
+
+@contextmanager
+def aside(folder: StudyFolder, done: str) -> Iterator[Path]:
+    """A hidden folder beside the study's, for one command at a time, gone at the end with what is left in it.
+
+    What a killed command left is removed first. No study is found in it: a database would lie a folder too deep.
+
+    Args:
+        folder: the study's; `studies_dir` is made where missing.
+        done: what is done there, such as ``imported``.
+
+    Raises:
+        StudyError: another command does the same.
+        OSError: it cannot be made.
+    """
+    path = folder.studies_dir / f".{done}-{folder.name}"
+    path.mkdir(parents=True, exist_ok=True)
+    held = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError(f"study {folder.name!r} is being {done} by another command: wait for that") from error
+        try:
+            for left in path.iterdir():
+                shutil.rmtree(left)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(held)

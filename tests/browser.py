@@ -50,10 +50,9 @@ def browse(tmp_path: Path) -> Iterator[Browse]:
         browser.quit()
 
 
-def drawn(browser: webdriver.Chrome, figures: int = 3) -> None:
-    WebDriverWait(browser, 60).until(
-        lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn") == str(figures)
-    )
+def drawn(browser: webdriver.Chrome) -> None:
+    """Waits until the page of a report has drawn all its figures."""
+    WebDriverWait(browser, 60).until(lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-drawn"))
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:

@@ -90,7 +90,7 @@ def test_the_report_follows_the_theme_zooms_and_answers_a_hover(browse: Browse, 
     ActionChains(browser).move_to_element(marks[-1]).perform()
     hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#front .hovertext"))
     assert "trial" in hover[0].text
-    assert "shares" in hover[0].text
+    assert "widths 1x1 · reduce 3x3" in hover[0].text
     assert complaints(browser) == []
 
 
@@ -99,7 +99,7 @@ def test_one_heat_map_is_drawn_at_a_time(browse: Browse, folder: StudyFolder, tm
     both = [measured(weights="first"), measured(trial=4)]
     write_report(Outcome.read(Records(folder.url), "fake"), page, redundancy=both)
     browser = browse(page.as_uri(), PHONE, "dark")
-    drawn(browser, 4)
+    drawn(browser)
     names = browser.execute_script(
         "return [...document.querySelectorAll('#redundancy .ytick text')].map(t => t.textContent)"
     )

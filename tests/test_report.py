@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -21,8 +22,9 @@ from nas.errors import NasError
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report import page as page_module
-from nas.report.figures import _ticks, colour, front_figure, shares_figure, si
+from nas.report.figures import _ticks, colour, front_figure, si
 from nas.report.page import page, write_report
+from nas.report.shares import shares_figure
 from nas.seal import Reading, Seal
 from tests.fake_study import HOSTILE, rows, write_study
 
@@ -71,6 +73,13 @@ def figures_in(text: str) -> dict[str, Any]:
     return figures
 
 
+def data_in(text: str) -> dict[str, Any]:
+    found = re.search(r"^const DATA = (.*);$", text, re.MULTILINE)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
 def trace(figure: go.Figure, name: str) -> Any:
     (found,) = [trace for trace in figure.data if (trace.name or "").startswith(name)]
     return found
@@ -102,8 +111,14 @@ def test_what_comes_from_outside_stays_text(outcome: Outcome, tmp_path: Path) ->
     assert HOSTILE in "".join(parsed.words)  # it is shown, as text
     assert "$study ${plotly}" in "".join(parsed.words)
     assert "<" not in next(line for line in text.splitlines() if line.startswith("const FIGURES"))
-    figures = figures_in(text)
-    hovers = [h for trace in figures["front"]["data"] for h in trace.get("hovertext", []) if "alert" in h]
+    data_line = next(line for line in text.splitlines() if line.startswith("const DATA"))
+    assert "<" not in data_line
+    assert any(HOSTILE in (reason or "") for reason in data_in(text)["trials"]["reason"])
+    assert data_in(text)["commands"]["study"] == shlex.quote(HOSTILE)
+
+
+def test_hovers_made_for_other_pages_are_escaped(outcome: Outcome) -> None:
+    hovers = [h for drawn in front_figure(outcome).data for h in drawn.hovertext or () if "alert" in h]
     assert hovers
     assert all("<script>" not in hover and html.escape("<script>") in hover for hover in hovers)
 
@@ -161,11 +176,13 @@ def test_shares_of_the_front_are_drawn_over_the_others(outcome: Outcome) -> None
     ]
 
 
-def test_the_table_gives_each_network_its_command(outcome: Outcome, text: str) -> None:
-    parsed = Parsed(text)
-    commands = [word for word in parsed.words if word.startswith("nas export")]
-    assert commands == [f"nas export fake --pick trial:{row.trial}" for row in outcome.front]
-    assert f"nas report fake --studies-dir {'/x y'!r}" in html.unescape(page(outcome, studies_dir=Path("/x y")))
+def test_the_table_opens_each_network_and_commands_name_their_place(outcome: Outcome, text: str) -> None:
+    buttons = [attributes["data-trial"] for tag, attributes in Parsed(text).tags if "data-trial" in attributes]
+    assert buttons == [str(row.trial) for row in outcome.front]
+    elsewhere = page(outcome, studies_dir=Path("/x y"), storage="postgresql://me:***@host/db")
+    options = " --studies-dir '/x y' --storage 'postgresql://me:***@host/db'"
+    assert f"nas report fake{options}" in html.unescape(elsewhere)
+    assert data_in(elsewhere)["commands"]["options"] == options
 
 
 def test_the_header_counts(outcome: Outcome, text: str) -> None:

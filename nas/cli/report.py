@@ -11,25 +11,46 @@ from nas.cli.options import STUDIES, Storage, StudiesDir, Study
 
 Output = Annotated[Path | None, typer.Option(help="HTML file to write. Default: report.html in the study's folder.")]
 
+Latency = Annotated[
+    bool,
+    typer.Option(
+        "--latency", help="Measure the front's and the refined networks on this CPU first; later reports show it too."
+    ),
+]
 
-def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIES, storage: Storage = None) -> None:
+
+def report(
+    study: Study,
+    output: Output = None,
+    latency: Latency = False,
+    studies_dir: StudiesDir = STUDIES,
+    storage: Storage = None,
+) -> None:
     """Write one HTML page that opens offline: front, known networks, learning curves, shares by depth, readings
     of the test images, redundant channels, how it was run."""
     from nas import redundancy, seal
     from nas.baseline_rows import baselines
     from nas.cli.options import database_url, open_records
     from nas.cli.output import say
+    from nas.database import parse_url
     from nas.headline import study_headline
     from nas.held import held
     from nas.outcome import Outcome
+    from nas.refined import refinements
+    from nas.report.latency import measure_latency, read_latency, worth_measuring
     from nas.report.page import write_report
 
     folder, url = database_url(study, studies_dir, storage)
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
         known = held(baselines(records, records.study(study).id))
+        trainings = refinements(records, records.study(study).id)
         advantage = study_headline(records, outcome)
         read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
+    networks = worth_measuring(outcome, trainings) if latency else []
+    if networks:
+        say(f"Measuring the latency of {len(networks):,} networks on the CPU, with one thread.")
+    times = measure_latency(folder.latency, study, networks) if networks else read_latency(folder.latency, study)
     measured, broken = redundancy.read_all(folder.redundancy)
     path = folder.report if output is None else output
     shown_dir = None if studies_dir == STUDIES else studies_dir
@@ -37,11 +58,14 @@ def report(study: Study, output: Output = None, studies_dir: StudiesDir = STUDIE
         outcome,
         path,
         studies_dir=shown_dir,
+        storage=None if storage is None else parse_url(storage).render_as_string(hide_password=True),
         seal=read,
         redundancy=measured,
         broken=broken,
         known=known,
         advantage=advantage,
+        trainings=trainings,
+        latency=times,
     )
     say(outcome.headline)
     print(path)

@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 from nas.held import Held
 from nas.outcome import Outcome
 from nas.records import Row
+from nas.refined import Refined
+from nas.refined import front as full_front
 
 # Blue to red over teal and amber: lightness stays in the middle, so no end vanishes on either background.
 SCALE = ((0.0, "#2f6fdb"), (0.35, "#1b9aa0"), (0.7, "#d9951a"), (1.0, "#d2452d"))
@@ -22,19 +24,23 @@ KNOWN, WIDTHS = "#9a5fd0", "#4f9a4a"
 """Of known networks, and of one network's proportions at several widths."""
 
 
-def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
+def front_figure(
+    outcome: Outcome, known: Sequence[Held] = (), *, refined: Sequence[Refined] = (), hover: bool = True
+) -> go.Figure:
     """Cost (log) against the validation metric: complete; pruned and paused at their last rung; failed; the picks.
 
-    A failed trial without a reading stands at the bottom of the plot; its hover says so.
+    A failed trial without a reading stands at the bottom of the plot; its hover says so. What is known from several
+    seeds stands at its mean, with 95 % of the mean by Student's t.
 
     Args:
-        known: networks that no search proposed, each at the mean over its seeds: references as diamonds, filled by
-            their published recipe and open by the study's; a line of widths as a line.
+        known: networks that no search proposed: references as diamonds, filled by their published recipe and open by
+            the study's; a line of widths as a line.
+        refined: networks of the study that were trained in full.
+        hover: every trial carries its own text; without it only its number, from which the page makes the text.
     """
     figure = go.Figure()
+    by_state = {state: [row for row in outcome.rows if row.state == state] for state in ("pruned", "paused")}
     complete = [row for row in outcome.rows if row.state == "complete"]
-    pruned = [row for row in outcome.rows if row.state == "pruned" and row.val_accuracy is not None]
-    paused = [row for row in outcome.rows if row.state == "paused" and row.val_accuracy is not None]
     failed = [row for row in outcome.rows if row.state == "failed"]
     figure.add_scatter(
         x=[row.cost for row in outcome.front],
@@ -43,32 +49,29 @@ def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
         mode="lines",
         line={"shape": "hv", "color": LINE, "width": 2},
         hoverinfo="skip",
+        meta={"line": "front"},
     )
     bottom = min((row.val_accuracy for row in outcome.rows if row.val_accuracy is not None), default=0.0)
     figure.add_scatter(
-        **_points(failed, outcome, "failed", lowest=bottom),
+        **_points(failed, outcome, "failed", hover, lowest=bottom),
         marker={"symbol": "x", "size": 9, "color": FAILED},
     )
-    figure.add_scatter(
-        **_points(pruned, outcome, "pruned"),
-        marker={"symbol": "triangle-down-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
-    )
-    if paused:
-        figure.add_scatter(
-            **_points(paused, outcome, "paused"),
-            marker={"symbol": "square-open", "size": 7, "color": PRUNED, "line": {"width": 1.2}},
-        )
-    figure.add_scatter(
-        **_points(complete, outcome, "complete"),
-        marker={**_coloured([row.macs for row in complete], "MACs"), "size": 8},
-    )
+    for state, symbol in (("pruned", "triangle-down-open"), ("paused", "square-open")):
+        rows = [row for row in by_state[state] if row.val_accuracy is not None]
+        if rows or state == "pruned":
+            figure.add_scatter(
+                **_points(rows, outcome, state, hover),
+                marker={"symbol": symbol, "size": 7, "color": PRUNED, "line": {"width": 1.2}},
+            )
+    colours = _coloured([row.macs for row in complete], "MACs")
+    figure.add_scatter(**_points(complete, outcome, "complete", hover), marker={**colours, "size": 8})
     references = sorted((one for one in known if one.first.kind == "reference"), key=lambda one: one.mean)
     highest = {one.first.name: one for one in references}  # a network is named once
     for name, symbol in (("published", "diamond"), ("study", "diamond-open")):
         these = [one for one in references if one.first.recipe_name == name]
         if these:
             figure.add_scatter(
-                **_known(these, outcome, f"known networks, {name} recipe"),
+                **_known(these, outcome, f"known networks, {name} recipe", KNOWN),
                 mode="markers+text",
                 marker={"symbol": symbol, "size": 10, "color": KNOWN, "line": {"width": 1.6, "color": KNOWN}},
                 text=[html.escape(one.first.name) if one is highest[one.first.name] else "" for one in these],
@@ -76,6 +79,7 @@ def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
                 textfont={"size": 10},
             )
     lines = [one for one in known if one.first.kind == "line"]
+    longest = max((one.first.epochs for one in lines), default=0)
     for recipe in dict.fromkeys(one.first.recipe_hash for one in lines):
         line = [one for one in lines if one.first.recipe_hash == recipe]
         figure.add_scatter(
@@ -83,63 +87,96 @@ def front_figure(outcome: Outcome, known: Sequence[Held] = ()) -> go.Figure:
                 sorted(line, key=lambda one: one.first.cost(outcome.cost)),
                 outcome,
                 f"GoogLeNet's proportions, {line[0].first.epochs} epochs",
+                WIDTHS,
             ),
+            opacity=1.0 if line[0].first.epochs == longest else 0.5,
             mode="lines+markers",
             line={"color": WIDTHS, "width": 1.6, "dash": "dash"},
             marker={"symbol": "square", "size": 6, "color": WIDTHS},
         )
-    figure.update_layout(annotations=_labels(outcome))
+    if refined:
+        _add_refined(figure, refined, outcome, hover, colours)
+    figure.update_layout(annotations=labels(outcome))
     costs = [row.cost for row in outcome.rows] + [one.first.cost(outcome.cost) for one in known]
-    figure.update_xaxes(title=cost_name(outcome.cost), type="log", tickformat="~s", dtick=_log_step(costs))
+    figure.update_xaxes(title=cost_name(outcome.cost), type="log", tickformat="~s", dtick=log_step(costs))
     figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure
 
 
-def shares_figure(outcome: Outcome) -> go.Figure:
-    """Share of 3x3 and 5x5 filters by depth: the front's networks coloured by cost over all other complete ones."""
-    figure = go.Figure()
-    on_front = {row.trial for row in outcome.front}
-    others = [row for row in outcome.rows if row.state == "complete" and row.trial not in on_front]
-    if others:
-        figure.add_scatter(
-            **_lines(others, [_shares(row) for row in others], [_short(row, outcome.cost) for row in others]),
-            name="other complete",
-            line={"color": PRUNED, "width": 0.8},
-            opacity=0.35,
-        )
-    if outcome.front:
-        costs = [row.cost for row in outcome.front]
-        low, high = log_range(costs)
-        for row in outcome.front:
-            figure.add_scatter(
-                **_lines([row], [_shares(row)], [_short(row, outcome.cost)]),
-                line={"color": colour((math.log10(row.cost) - low) / (high - low)), "width": 2.2},
-                showlegend=False,
-            )
-        figure.add_scatter(**colour_key(costs, cost_name(outcome.cost)))
-    figure.update_xaxes(title="module, from the input", dtick=1)
-    figure.update_yaxes(title="share of 3x3 and 5x5", range=[0, 1])
-    return figure
+def _add_refined(
+    figure: go.Figure, refined: Sequence[Refined], outcome: Outcome, hover: bool, colours: dict[str, Any]
+) -> None:
+    """Means of full trainings as stars with their intervals, in the colours of the other networks, and their front."""
+    best = full_front(refined)
+    figure.add_scatter(
+        x=[one.row.cost for one in best],
+        y=[one.mean for one in best],
+        name="front of the refined",
+        mode="lines",
+        line={"shape": "hv", "color": LINE, "width": 1.6, "dash": "dot"},
+        hoverinfo="skip",
+        meta={"line": "refined"},
+    )
+    drawn = _points([one.row for one in refined], outcome, "refined, mean", hover)
+    if hover:
+        drawn["hovertext"] = [
+            f"{text}<br>{refined_words(one)}" for text, one in zip(drawn["hovertext"], refined, strict=True)
+        ]
+    drawn["y"] = [one.mean for one in refined]
+    drawn["error_y"] = _error_bars([(one.mean, one.interval) for one in refined], LINE)
+    marker = {**colours, "color": [math.log10(one.row.macs) for one in refined], "showscale": False}
+    figure.add_scatter(**drawn, marker={**marker, "symbol": "star", "size": 12, "line": {"width": 1, "color": LINE}})
 
 
-def _points(rows: Sequence[Row], outcome: Outcome, name: str, lowest: float | None = None) -> dict[str, Any]:
+def refined_words(one: Refined) -> str:
+    """What its full trainings say of a network, in a line."""
+    seeds, low_high = len(one.trainings), one.interval
+    spread = "" if seeds == 1 else f", 95 % {low_high[0]:.4f} to {low_high[1]:.4f}"
+    many = "1 full training" if seeds == 1 else f"{seeds} full trainings"
+    return f"{one.mean:.4f}, mean of {many} of {one.trainings[0].epochs} epochs{spread}"
+
+
+def _error_bars(each: Sequence[tuple[float, tuple[float, float]]], colour: str) -> dict[str, Any]:
+    """From means and intervals; an interval of NaN is no bar."""
+    bars = [(high - mean, mean - low) for mean, (low, high) in each]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [None if math.isnan(up) else up for up, _ in bars],
+        "arrayminus": [None if math.isnan(down) else down for _, down in bars],
+        "color": colour,
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
+def _points(
+    rows: Sequence[Row], outcome: Outcome, name: str, hover: bool, lowest: float | None = None
+) -> dict[str, Any]:
     return {
         "x": [row.cost for row in rows],
         "y": [lowest if row.val_accuracy is None else row.val_accuracy for row in rows],
         "name": f"{name} ({len(rows)})",
         "mode": "markers",
-        "hovertext": [_long(row, outcome.metric_words) for row in rows],
-        "hoverinfo": "text",
+        "customdata": [row.trial for row in rows],
+        **(
+            {"hovertext": [_long(row, outcome.metric_words) for row in rows], "hoverinfo": "text"}
+            if hover
+            else {"meta": {"hover": "trials"}}
+        ),
     }
 
 
-def _known(these: Sequence[Held], outcome: Outcome, name: str) -> dict[str, Any]:
+def _known(these: Sequence[Held], outcome: Outcome, name: str, colour: str) -> dict[str, Any]:
+    several = any(len(one.trainings) > 1 for one in these)
     return {
         "x": [one.first.cost(outcome.cost) for one in these],
         "y": [one.mean for one in these],
+        **({"error_y": _error_bars([(one.mean, one.interval) for one in these], colour)} if several else {}),
         "name": f"{name} ({len(these)})",
         "hovertext": [_of_known(one, outcome) for one in these],
         "hoverinfo": "text",
+        "meta": {"x": {cost: [one.first.cost(cost) for one in these] for cost in ("params", "macs")}},
     }
 
 
@@ -155,41 +192,23 @@ def _of_known(one: Held, outcome: Outcome) -> str:
     return "<br>".join(lines)
 
 
-def _lines(rows: Sequence[Row], lines: Sequence[Sequence[tuple[int, float]]], texts: Sequence[str]) -> dict[str, Any]:
-    """Many lines as one trace, with a gap after each."""
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    hover: list[str] = []
-    for line, text in zip(lines, texts, strict=True):
-        for x, y in line:
-            xs.append(x)
-            ys.append(y)
-            hover.append(f"{text}<br>{x}: {y:.4f}")
-        xs.append(None)
-        ys.append(None)
-        hover.append("")
-    # A trial stopped at its first rung is a single point, which a line alone would not show.
-    mode = "lines+markers" if any(len(line) == 1 for line in lines) else "lines"
-    return {
-        "x": xs, "y": ys, "hovertext": hover, "hoverinfo": "text", "mode": mode, "marker": {"size": 3}
-    }  # fmt: skip
-
-
-def _shares(row: Row) -> list[tuple[int, float]]:
-    return [(number, float(share)) for number, share in enumerate(row.architecture.shares, start=1)]
-
-
-def _labels(outcome: Outcome) -> list[dict[str, Any]]:
-    """Arrows to knee and best, away from the front and from each other; one arrow where they are one network."""
+def labels(outcome: Outcome) -> list[dict[str, Any]]:
+    """Arrows to the search's knee and best."""
     knee, best = outcome.knee, outcome.best
-    if knee is None or best is None:
+    if knee is None or best is None or knee.val_accuracy is None or best.val_accuracy is None:
         return []
-    marks = [("knee and best", best, -44, -30)] if knee is best else [("knee", knee, -52, -34), ("best", best, 0, -34)]
+    return arrows((knee.trial, knee.cost, knee.val_accuracy), (best.trial, best.cost, best.val_accuracy))
+
+
+def arrows(knee: tuple[int, float, float], best: tuple[int, float, float]) -> list[dict[str, Any]]:
+    """Arrows to (trial, cost, accuracy) of knee and best, away from the front and from each other; one arrow where
+    they are one network."""
+    marks = [("knee and best", best, -44, -30)] if knee == best else [("knee", knee, -52, -34), ("best", best, 0, -34)]
     return [
         {
-            "x": math.log10(row.cost),
-            "y": row.val_accuracy,
-            "text": f"<b>{name}</b>, trial {row.trial}",
+            "x": math.log10(cost),
+            "y": accuracy,
+            "text": f"<b>{name}</b>, trial {trial}",
             "ax": ax,
             "ay": ay,
             "showarrow": True,
@@ -198,7 +217,7 @@ def _labels(outcome: Outcome) -> list[dict[str, Any]]:
             "arrowwidth": 1.4,
             "standoff": 6,
         }
-        for name, row, ax, ay in marks
+        for name, (trial, cost, accuracy), ax, ay in marks
     ]
 
 
@@ -214,10 +233,6 @@ def _long(row: Row, metric: str) -> str:
     if row.reason:
         lines += [html.escape(part) for part in _wrapped(row.reason)]
     return "<br>".join(lines)
-
-
-def _short(row: Row, cost: str) -> str:
-    return f"<b>trial {row.trial}</b>, {row.state}<br>{row.cost:,} {cost}"
 
 
 def _wrapped(text: str, width: int = 60) -> list[str]:
@@ -253,7 +268,7 @@ def colour_key(values: Sequence[int], title: str) -> dict[str, Any]:
     }
 
 
-def log_range(values: Sequence[int]) -> tuple[float, float]:
+def log_range(values: Sequence[float]) -> tuple[float, float]:
     """log10 of the least and the greatest, at least a hundredth apart; (0, 1) of nothing."""
     if not values:
         return 0.0, 1.0
@@ -273,7 +288,7 @@ def _ticks(low: float, high: float) -> list[int]:
     return [round(10**low), *inside, round(10**high)]
 
 
-def _log_step(costs: Sequence[int]) -> str | int:
+def log_step(costs: Sequence[float]) -> str | int:
     """Labels at each digit of a decade, at 1, 2, 5, or at each decade: as few as the range needs."""
     low, high = log_range(costs)
     return "D1" if high - low < 0.8 else "D2" if high - low < 2.5 else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -14,20 +14,23 @@ from typing import Any
 
 from nas.errors import written
 from nas.headline import Headline
-from nas.held import Held
+from nas.held import Held, held_in_full
 from nas.outcome import Outcome
 from nas.redundancy import Redundancy
-from nas.refined import Refined
+from nas.refined import Refinement, networks
 from nas.report.curves import curves_section
-from nas.report.figures import shares_figure
 from nas.report.front import front_section, front_table_section
 from nas.report.how import how_section
 from nas.report.known import known_section
+from nas.report.latency import Latency
 from nas.report.readings import readings_section
 from nas.report.redundancy import redundancy_section
 from nas.report.section import Section
-from nas.report.trials import columns
+from nas.report.shares import shares_section
 from nas.seal import Seal
+
+SCRIPTS = ("draw.js", "trials.js", "panel.js", "front.js", "page.js")
+"""In their order: the last one draws the figures."""
 
 
 def write_report(
@@ -35,24 +38,27 @@ def write_report(
     path: Path,
     *,
     studies_dir: Path | None = None,
+    storage: str | None = None,
     seal: Seal | None = None,
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
     advantage: Headline | None = None,
-    refined: Sequence[Refined] = (),
+    trainings: Sequence[Refinement] = (),
+    latency: Latency | None = None,
 ) -> None:
     """Write the page of one study; see `write_page`.
 
     Args:
         outcome: what to show.
         path: the HTML file; its folder is made where missing.
-        studies_dir: named in the page's commands, where it is not the default.
+        studies_dir, storage: named in the page's commands, where they are not the default.
         seal: who read the test images; None leaves them out.
         redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
         known: networks that no search proposed, trained beside the study.
         advantage: how far the front is above the line; None where there is no line.
-        refined: networks that were trained in full, with fresh seeds.
+        trainings: full ones, with fresh seeds.
+        latency: what was measured; None where nothing was.
 
     Raises:
         OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
@@ -61,12 +67,14 @@ def write_report(
     text = page(
         outcome,
         studies_dir=studies_dir,
+        storage=storage,
         seal=seal,
         redundancy=redundancy,
         broken=broken,
         known=known,
         advantage=advantage,
-        refined=refined,
+        trainings=trainings,
+        latency=latency,
     )
     write_page(text, path)
 
@@ -94,27 +102,31 @@ def page(
     outcome: Outcome,
     *,
     studies_dir: Path | None = None,
+    storage: str | None = None,
     seal: Seal | None = None,
     redundancy: Sequence[Redundancy] = (),
     broken: Sequence[str] = (),
     known: Sequence[Held] = (),
     advantage: Headline | None = None,
-    refined: Sequence[Refined] = (),
+    trainings: Sequence[Refinement] = (),
+    latency: Latency | None = None,
 ) -> str:
     """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
-    options = "" if studies_dir is None else f" --studies-dir {shlex.quote(str(studies_dir))}"
+    given = {"--studies-dir": studies_dir, "--storage": storage}
+    options = "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
+    refined = networks(outcome.rows, trainings)
+    line_in_full = held_in_full([training for one in known for training in one.trainings], trainings)
     sections = (
-        front_section(outcome, known, advantage),
-        front_table_section(outcome, options),
+        front_section(outcome, (*known, *line_in_full), advantage, refined, latency, options),
+        front_table_section(outcome, refined),
         known_section(outcome, known, options),
         curves_section(outcome),
-        _shares_section(outcome),
+        shares_section(outcome),
         None if seal is None else readings_section(outcome, seal),
         redundancy_section(redundancy, broken),
-        how_section(outcome, options),
+        how_section(outcome, trainings, seal, options),
     )
-    data = {"trials": columns(outcome)}
-    return assembled(outcome.study, outcome.headline, _tiles(outcome), sections, data)
+    return assembled(outcome.study, outcome.headline, _tiles(outcome), sections)
 
 
 def assembled(
@@ -122,7 +134,6 @@ def assembled(
     headline: str,
     tiles: Iterable[tuple[str, str]],
     sections: Iterable[Section | None],
-    data: Mapping[str, Any] | None = None,
 ) -> str:
     """A whole page.
 
@@ -130,13 +141,12 @@ def assembled(
         title, headline: plain text, escaped here.
         tiles: (name, value) of the numbers at the top, plain text.
         sections: in their order; None leaves one out.
-        data: for the scripts, as ``DATA.NAME``, beside the sections' own.
     """
     from plotly.offline import get_plotlyjs
 
     there = [section for section in sections if section is not None]
     figures = {name: figure for section in there for name, figure in section.figures.items()}
-    given = {**(data or {}), **{name: value for section in there for name, value in section.data.items()}}
+    data = {name: value for section in there for name, value in section.data.items()}
     return _asset("page.html").substitute(
         title=escape(title),
         headline=escape(headline),
@@ -145,8 +155,8 @@ def assembled(
         sections="\n".join(f"<section>\n{section.html}\n</section>" for section in there),
         plotly=get_plotlyjs(),
         figures=_script(figures),
-        data=_script(given),
-        script=_asset("page.js").template,
+        data=_script(data),
+        script="\n".join(_asset(name).template for name in SCRIPTS),
     )
 
 
@@ -175,14 +185,6 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     if outcome.epochs_unpruned:
         saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
-
-
-def _shares_section(outcome: Outcome) -> Section:
-    html = (
-        "<h2>Share of 3x3 and 5x5 filters by depth</h2>\n<p>Thick lines are the networks of the front.</p>\n"
-        '<div class="figure" id="shares"></div>'
-    )
-    return Section(html, {"shares": shares_figure(outcome)})
 
 
 def _duration(seconds: float) -> str:
