@@ -142,6 +142,7 @@ def importance_figure(found: Importance) -> go.Figure:
     most = max(*found.high[:SHOWN], found.noise)
     figure.update_xaxes(title="part of the importance", range=[0, 1.04 * most], tickformat=".0%")
     figure.update_yaxes(autorange="reversed", automargin=True, ticks="")
+    figure.update_layout(showlegend=False)
     return figure
 
 
@@ -235,6 +236,7 @@ def parallel_figure(rows: Sequence[Row]) -> go.Figure:
         showlegend=False,
         hoverinfo="skip",
     )
+    figure.update_layout(showlegend=False)
     figure.update_yaxes(visible=False, range=[-0.08, 1.08], fixedrange=True)
     figure.update_xaxes(showgrid=True, zeroline=False, fixedrange=True)
     return figure

@@ -1,12 +1,16 @@
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 560px)");
 
-// What depends on the theme and the width; plotly cannot read CSS variables, so they are read for it.
-function look() {
+const barsOf = (figure) => figure.data.map((trace) => trace.colorbar || (trace.marker && trace.marker.colorbar)).filter(Boolean);
+
+// What depends on the theme and the width; plotly cannot read CSS variables, so they are read for it. On a phone the
+// legend stands above a figure and the colour bar below; one without them needs no room for them.
+function look(figure) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const ink = colour("--ink"), rule = colour("--rule"), card = colour("--card");
   const small = narrow.matches;
+  const bar = !figure || barsOf(figure).length > 0, legend = !figure || figure.layout.showlegend !== false;
   return {
     "font.color": ink, "font.size": small ? 11 : 13,
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
@@ -14,7 +18,8 @@ function look() {
     "xaxis.zerolinecolor": rule, "yaxis.zerolinecolor": rule,
     "hoverlabel.bgcolor": card, "hoverlabel.font.color": ink, "hoverlabel.bordercolor": rule,
     "modebar.bgcolor": "rgba(0,0,0,0)", "modebar.color": colour("--quiet"), "modebar.activecolor": ink,
-    "margin.l": small ? 52 : 70, "margin.r": small ? 8 : 20, "margin.t": small ? 64 : 40, "margin.b": small ? 104 : 56,
+    "margin.l": small ? 52 : 70, "margin.r": small ? 8 : 20,
+    "margin.t": small ? (legend ? 64 : 16) : 40, "margin.b": small && bar ? 104 : 56,
   };
 }
 
@@ -29,7 +34,7 @@ function show(name) {
   layout.legend = { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" };
   layout.hovermode = "closest";
   layout.dragmode = narrow.matches ? false : "zoom"; // a finger scrolls the page
-  for (const bar of figure.data.map((trace) => trace.colorbar || (trace.marker && trace.marker.colorbar)).filter(Boolean)) {
+  for (const bar of barsOf(figure)) {
     Object.assign(bar, narrow.matches ? BELOW : BESIDE);
     bar.title.side = narrow.matches ? "top" : "right";
   }
@@ -42,7 +47,7 @@ function show(name) {
   const config = {
     responsive: true, displaylogo: false, displayModeBar: !narrow.matches, modeBarButtonsToRemove: ["select2d", "lasso2d"],
   };
-  put(layout, { ...look(), ...labels(layout) }); // all at once: plotly places the legend for the margins it first sees
+  put(layout, { ...look(figure), ...labels(layout) }); // all at once: plotly places the legend for the margins it first sees
   return Plotly.newPlot(element, figure.data, layout, config).then(() => {
     element.on("plotly_click", (event) => clicked(event, element));
     if (name === "front") {
@@ -54,7 +59,7 @@ function show(name) {
 
 // For relayout after the theme changed; labels get the page's colours too.
 function dress(name) {
-  return Plotly.relayout(name, { ...look(), ...labels(FIGURES[name].layout) });
+  return Plotly.relayout(name, { ...look(FIGURES[name]), ...labels(FIGURES[name].layout) });
 }
 
 function labels(layout) {
