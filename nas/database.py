@@ -44,10 +44,10 @@ def shown(url: URL | str) -> str:
     return parsed.render_as_string(hide_password=True)
 
 
-def engine_options(url: URL) -> dict[str, Any]:
-    """Options for `create_engine`, ours and Optuna's: waiting for a lock, and noticing dropped connections."""
+def engine_options(url: URL, wait: float = 60) -> dict[str, Any]:
+    """Options for `create_engine`, ours and Optuna's: seconds to wait for a lock, and noticing dropped connections."""
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": 60}}
+        return {"connect_args": {"timeout": wait}}
     return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
 
 
@@ -101,7 +101,10 @@ def _explanation(url: URL, said: str) -> str:
     if "no such table" in low or ("does not exist" in low and "relation" in low):
         return f"{where} has no records of nas ({said}); was it made by another program?"
     if "locked" in low:
-        return f"{where} was locked for a minute ({said}); on a network disk use PostgreSQL: --storage postgresql+psycopg://"
+        return (
+            f"{where} is locked by another program ({said}); wait for it or stop it, and on a network disk use "
+            "PostgreSQL: --storage postgresql+psycopg://"
+        )
     return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
 
 

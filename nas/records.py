@@ -116,12 +116,13 @@ class Records:
     Args:
         url: SQLAlchemy URL, for instance ``sqlite:///study.db`` or ``postgresql+psycopg://host/name``.
         read_only: never write to a SQLite file, not even to tidy it up when the last connection closes.
+        wait: seconds, for a SQLite file that another program has locked.
 
     Raises:
         StudyError: here and in every method, where the database is out of reach, damaged, read-only or full.
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, wait: float = 60) -> None:
         self.url = parse_url(url)
         self._contexts: dict[int, Context] = {}
         address = self.url
@@ -131,7 +132,7 @@ class Records:
         elif address.get_backend_name() == "sqlite" and address.database and read_only:
             address = address.set(database=f"file:{quote(address.database)}", query={"mode": "ro", "uri": "true"})
         with explained(self.url):
-            self.engine = sa.create_engine(address, **engine_options(self.url))
+            self.engine = sa.create_engine(address, **engine_options(self.url, wait))
         if self.url.get_backend_name() == "sqlite":
             prepare_sqlite(self.engine)
 

@@ -53,7 +53,7 @@ ORDER = [
     ["search"],
     ["refine"],
     ["baselines"],
-    ["final_test", "activations"],
+    ["final_test", "activations", "studies"],
     ["report", "export", "deployed", "dashboard"],
     ["library"],
     ["cli"],

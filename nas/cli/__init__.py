@@ -30,6 +30,7 @@ from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import app as spaces
 from nas.cli.status import status
+from nas.cli.studies import app as studies
 from nas.cli.test import read_test
 from nas.errors import NasError
 
@@ -72,6 +73,7 @@ app.command("test")(read_test)
 app.add_typer(baselines, name="baselines")
 app.add_typer(spaces, name="spaces")
 app.add_typer(records, name="records")
+app.add_typer(studies, name="studies")
 
 
 def _version(wanted: bool) -> None:

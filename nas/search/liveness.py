@@ -52,7 +52,7 @@ class WorkerRow:
         """On this host: whether its lock is held. On another: whether it beat within `STALE` seconds."""
         if self.host != host():
             return self.age < STALE
-        return _is_locked(Path(self.lock))
+        return is_locked(Path(self.lock))
 
 
 class Worker:
@@ -123,7 +123,8 @@ def workers(records: Records, study: int) -> list[WorkerRow]:
         return [WorkerRow(row["id"], row["host"], row["lock"], float(row["age"])) for row in found]
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Whether a living process of this machine holds the lock on a file; False where there is no file."""
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -20,7 +16,7 @@ from nas.search.evidence import LOSSES
 from nas.search.loop import STATES
 from nas.search.reporting import MARK, trial_attributes
 from nas.search.study import make_optuna_study, rdb_storage
-from nas.study_folder import StudyFolder
+from nas.study_folder import StudyFolder, aside
 
 GAPS = 100_000
 """So many trials without a record are filled in at most; a file with more has a wrong number in it."""
@@ -46,8 +42,8 @@ def restore(file: RecordFile, folder: StudyFolder) -> None:
     if last + 1 - len(file.rows) > GAPS:
         raise StudyError(f"trial {last} of {len(file.rows)} rows: the file's trial numbers leave more than {GAPS} out")
     _refuse_existing(folder)
-    with _aside(folder) as aside:
-        made = StudyFolder(aside, folder.name)
+    with aside(folder, "imported") as place:
+        made = StudyFolder(place, folder.name)
         made.path.mkdir()
         _write_records(file, made)
         _write_optuna(file, made)
@@ -58,27 +54,6 @@ def restore(file: RecordFile, folder: StudyFolder) -> None:
 def _refuse_existing(folder: StudyFolder) -> None:
     if os.path.lexists(folder.path):
         raise StudyError(f"{str(folder.path)!r} is there already and is left alone: choose another --study")
-
-
-@contextmanager
-def _aside(folder: StudyFolder) -> Iterator[Path]:
-    """A folder beside the study's, of one import at a time, gone at the end; what a killed one left is removed."""
-    path = folder.studies_dir / f".import-{folder.name}"
-    path.mkdir(parents=True, exist_ok=True)
-    held = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyError(f"study {folder.name!r} is being imported by another command: wait for that") from error
-        try:
-            for left in path.iterdir():
-                shutil.rmtree(left)
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-    finally:
-        os.close(held)
 
 
 def _write_records(file: RecordFile, folder: StudyFolder) -> None:
