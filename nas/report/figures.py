@@ -49,6 +49,7 @@ def front_figure(
         mode="lines",
         line={"shape": "hv", "color": LINE, "width": 2},
         hoverinfo="skip",
+        zorder=1,  # over the crowd
         meta={"line": "front"},
     )
     bottom = min((row.val_accuracy for row in outcome.rows if row.val_accuracy is not None), default=0.0)
@@ -64,7 +65,8 @@ def front_figure(
                 marker={"symbol": symbol, "size": 7, "color": PRUNED, "line": {"width": 1.2}},
             )
     colours = _coloured([row.macs for row in complete], "MACs")
-    figure.add_scatter(**_points(complete, outcome, "complete", hover), marker={**colours, "size": 8})
+    size = 8 if len(complete) <= 500 else 6 if len(complete) <= 2000 else 4
+    figure.add_scatter(**_points(complete, outcome, "complete", hover), marker={**colours, "size": size})
     references = sorted((one for one in known if one.first.kind == "reference"), key=lambda one: one.mean)
     highest = {one.first.name: one for one in references}  # a network is named once
     for name, symbol in (("published", "diamond"), ("study", "diamond-open")):
@@ -115,6 +117,7 @@ def _add_refined(
         mode="lines",
         line={"shape": "hv", "color": LINE, "width": 1.6, "dash": "dot"},
         hoverinfo="skip",
+        zorder=1,
         meta={"line": "refined"},
     )
     drawn = _points([one.row for one in refined], outcome, "refined, mean", hover)
@@ -125,7 +128,9 @@ def _add_refined(
     drawn["y"] = [one.mean for one in refined]
     drawn["error_y"] = _error_bars([(one.mean, one.interval) for one in refined], LINE)
     marker = {**colours, "color": [math.log10(one.row.macs) for one in refined], "showscale": False}
-    figure.add_scatter(**drawn, marker={**marker, "symbol": "star", "size": 12, "line": {"width": 1, "color": LINE}})
+    figure.add_scatter(
+        **drawn, zorder=2, marker={**marker, "symbol": "star", "size": 12, "line": {"width": 1, "color": LINE}}
+    )
 
 
 def refined_words(one: Refined) -> str:

@@ -92,8 +92,8 @@ def _switch(over: Mapping[str, object], cost: str) -> str:
 
 def _slider(outcome: Outcome) -> str:
     return (
-        '<div class="budget"><label for="budget">A budget of <b id="most"></b></label> <span id="bought" '
-        'aria-live="polite"></span><input type="range" id="budget" min="0" max="1000" step="1"><div id="buy"></div>'
+        '<div class="budget"><label for="budget">A budget of <b id="most"></b></label> <span id="bought">'
+        '</span><input type="range" id="budget" min="0" max="1000" step="1"><div id="buy"></div>'
         "</div>"
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import plotly.graph_objects as go
+
 from nas.errors import written
 from nas.headline import Headline
 from nas.held import Held, held_in_full
@@ -23,13 +25,14 @@ from nas.report.front import front_section, front_table_section
 from nas.report.how import how_section
 from nas.report.known import known_section
 from nas.report.latency import Latency
+from nas.report.matters import matters_section
 from nas.report.readings import readings_section
 from nas.report.redundancy import redundancy_section
 from nas.report.section import Section
 from nas.report.shares import shares_section
 from nas.seal import Seal
 
-SCRIPTS = ("draw.js", "trials.js", "panel.js", "front.js", "page.js")
+SCRIPTS = ("draw.js", "trials.js", "panel.js", "front.js", "parallel.js", "page.js")
 """In their order: the last one draws the figures."""
 
 
@@ -122,6 +125,7 @@ def page(
         known_section(outcome, known, options),
         curves_section(outcome),
         shares_section(outcome),
+        matters_section(outcome),
         None if seal is None else readings_section(outcome, seal),
         redundancy_section(redundancy, broken),
         how_section(outcome, trainings, seal, options),
@@ -145,7 +149,7 @@ def assembled(
     from plotly.offline import get_plotlyjs
 
     there = [section for section in sections if section is not None]
-    figures = {name: figure for section in there for name, figure in section.figures.items()}
+    figures = {name: _plain(figure) for section in there for name, figure in section.figures.items()}
     data = {name: value for section in there for name, value in section.data.items()}
     return _asset("page.html").substitute(
         title=escape(title),
@@ -158,6 +162,13 @@ def assembled(
         data=_script(data),
         script="\n".join(_asset(name).template for name in SCRIPTS),
     )
+
+
+def _plain(figure: go.Figure) -> dict[str, Any]:
+    """Without plotly's template: 6 KB a figure, and the page's script sets the look."""
+    found: dict[str, Any] = figure.to_plotly_json()
+    found["layout"].pop("template", None)
+    return found
 
 
 def _script(data: Any) -> str:

@@ -6,6 +6,13 @@ if (choice) {
 }
 
 const names = Object.keys(FIGURES);
-Promise.all(names.map(show)).then(() => { document.body.dataset.drawn = names.length; });
+// One after another, so that the page can be used while 10,000 trials are still being drawn further down.
+(async () => {
+  for (const name of names) {
+    await show(name);
+    await new Promise((done) => setTimeout(done));
+  }
+  document.body.dataset.drawn = names.length;
+})();
 dark.addEventListener("change", () => { names.forEach(dress); });
 narrow.addEventListener("change", () => names.forEach(show));

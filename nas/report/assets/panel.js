@@ -41,7 +41,7 @@ function closePanel() {
   beside.classList.remove("open");
   resized(beside);
   ring();
-  const back = opener.matches("button") ? opener : beside.querySelector(".figure");
+  const back = opener.matches("button") && opener.isConnected ? opener : beside.querySelector(".figure");
   if (!back.matches("button")) back.tabIndex = -1;
   back.focus({ preventScroll: true });
 }
