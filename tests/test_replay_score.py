@@ -18,7 +18,8 @@ from nas.interval import part_interval
 from nas.record_file import read
 from nas.records import Row
 from nas.search import standings
-from nas.search.contest import NEAR, Contest, Setting, near, play, searched, seed_std
+from nas.search.contest import Contest, Setting, near, play, searched, seed_std
+from nas.search.pruners.conformal import NEAR
 from nas.search.score import LEVELS, Point, Score, mean_interval, median_interval, paired, reached, score
 from nas.search.table import Table
 from tests.recorded import EPOCHS, GRID, table_file

@@ -120,7 +120,7 @@ def test_deficits_stand_against_the_margin_of_their_rung_and_moment(tmp_path: Pa
     assert [*figure.layout.xaxis.ticktext] == ["epoch 1<br>2 of 6 stopped", "epoch 3<br>1 of 4 stopped"]
     section = curves_section(outcome)
     assert [*section.figures] == ["curves", "margins"]
-    assert "3 trials above it were stopped. Audited trials" in section.html
+    assert "3 trials above it were stopped. Audited ones went on" in section.html
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -32,7 +32,7 @@ def curves_section(outcome: Outcome) -> Section:
     if judged:
         parts += [
             "<h3>Why the pruner stopped them</h3>",
-            f"<p>{escape(_judged(outcome, judged))}</p>",
+            f"<p>{escape(_judged(judged))}</p>",
             '<div class="figure low" id="margins"></div>',
         ]
         figures["margins"] = margins_figure(outcome)
@@ -98,7 +98,7 @@ def curves_figure(outcome: Outcome) -> go.Figure:
     figure.add_scatter(**colour_key([row.cost for row in rows], cost_name(outcome.cost)))
     last = max(row.curve[-1][0] for row in rows)
     for rung in rungs_of(outcome):
-        figure.add_vline(rung, line={"color": LINE, "width": 1, "dash": "dot"}, layer="below")
+        figure.add_vline(rung, line={"color": LINE, "width": 1.8, "dash": "dot"}, layer="below")
         figure.add_annotation(
             x=rung, y=0, yref="paper", yanchor="bottom", text=f"rung {rung}", showarrow=False, font={"size": 10}
         )
@@ -148,7 +148,9 @@ def margins_figure(outcome: Outcome) -> go.Figure:
                 mode="markers",
                 name=f"{name} ({len(these)})",
                 marker={"symbol": symbol, "size": 8, "color": shade, "line": {"width": 1.4, "color": shade}},
-                hovertemplate=f"<b>trial %{{customdata}}</b>, {name}<br>%{{y:.2f}} points behind<extra></extra>",
+                text=[f"trial {row.stopped.get('dominated_by')}" for row, _ in these if row.stopped],
+                hovertemplate=f"<b>trial %{{customdata}}</b>, {name}<br>"
+                "%{y:.2f} points behind %{text}<extra></extra>",
             )
     read = {rung: sum(bool(row.curve) and row.curve[-1][0] >= rung for row in outcome.rows) for rung in rungs}
     count = {rung: sum(at == rung and _kind(row) != WENT_ON for row, (at, _, _) in judged) for rung in rungs}
@@ -185,8 +187,8 @@ def _place(band: int, trial: int, most: int) -> float:
 def _lines(rows: Sequence[Row]) -> dict[str, object]:
     """Many curves as one trace, with a gap after each."""
     lengths = [len(row.curve) + 1 for row in rows]
-    points = [point for row in rows for point in (*((epoch, value) for epoch, value, _ in row.curve), (0, np.nan))]
-    x, y = np.array(points).T
+    ends = [(row.curve, (row.curve[-1][0], np.nan, np.nan)) for row in rows]
+    x, y, _ = np.array([point for curve, gap in ends for point in (*curve, gap)]).T
     return {
         "x": x.astype(np.int32),
         "y": y.astype(np.float32),
@@ -205,16 +207,14 @@ def _reading(outcome: Outcome, rungs: Sequence[int]) -> str:
     return f"{words} At the dotted lines, the rungs, the pruner compares trials; a line that ends early has a mark."
 
 
-def _judged(outcome: Outcome, judged: Sequence[Row]) -> str:
+def _judged(judged: Sequence[Row]) -> str:
     stopped = sum(_kind(row) != WENT_ON for row in judged)
     words = [
-        "A band is a rung, and time runs from left to right in it, by the trials' numbers. A trial's mark is how many "
-        "points it was behind the best network no larger than itself: at the rung, and from 20 completed trials on at "
-        "the end, as far as the rung lets expect. The line is the margin of that moment, up to which a trial may be "
-        f"behind: {stopped} trial{'s' * (stopped != 1)} above it {'was' if stopped == 1 else 'were'} stopped."
+        "A mark is a trial at the rung that judged it: how many points it was behind the best network no larger; from "
+        "20 completed trials on, behind at the end, as far as the rung lets expect. The line is the margin of that "
+        f"moment: {stopped:,} trial{'s' * (stopped != 1)} above it {'was' if stopped == 1 else 'were'} stopped."
     ]
     if stopped < len(judged):
-        words.append("Audited trials above it went on, so that the rule's error can be measured.")
-    if any(row.state == "paused" for row in judged) or outcome.settings.get("pruner") == "conformal":
-        words.append("A trial that was set aside and taken up again is not here: only its last stop is recorded.")
+        words.append("Audited ones went on, so that the pruner's error can be measured.")
+    words.append("Within a rung time runs from left to right. A trial that was taken up again is not here.")
     return " ".join(words)

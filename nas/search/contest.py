@@ -17,6 +17,7 @@ from nas.errors import StudyError, choices
 from nas.search.loop import Plan
 from nas.search.pruners import PRUNERS
 from nas.search.pruners.base import FrontPruner
+from nas.search.pruners.conformal import near_front
 from nas.search.pruners.one_epoch import OneEpochPruner
 from nas.search.replay import Moment, replay
 from nas.search.samplers import DRAWS, SAMPLERS
@@ -25,8 +26,6 @@ from nas.search.table import Table
 
 REPLAY_PRUNERS: dict[str, type[FrontPruner]] = {**PRUNERS, "one-epoch": OneEpochPruner}
 """Every pruner of a search, and a schedule that no search should take."""
-NEAR = 0.005
-"""Least final deficit that counts as near the front, in accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def searched(contest: Contest, setting: Setting, seed: int) -> list[Moment]:
 
 def near(table: Table) -> float:
     """Final deficit up to which a network of the table counts as near the front: what its noise cannot tell apart."""
-    return max(NEAR, 1.5 / table.validation_images, seed_std(table))
+    return max(near_front(table.validation_images), seed_std(table))
 
 
 def seed_std(table: Table) -> float:

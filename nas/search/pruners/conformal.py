@@ -16,12 +16,15 @@ from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.pruners.prediction import can_predict, predicted_ends
 from nas.search.pruners.rungs import Curves, FloatArray
 
-# In accuracy, 0..1: how near the front counts as on it; the least scale of a rung; the slack of a margin from few.
+# In accuracy, 0..1: how near the front counts as on it, at least, and in validation images; the least scale of a rung;
+# the slack of a margin from few.
 NEAR = 0.005
+IMAGES = 1.5
 FLOOR = 0.01
 SLACK = 0.005
 WIDER = 1.25
 FEWEST = 8
+ALPHA = RHO = 0.05
 
 
 class ConformalPruner(FrontPruner):
@@ -67,8 +70,8 @@ class ConformalPruner(FrontPruner):
     def __init__(
         self,
         *,
-        alpha: float = 0.05,
-        rho: float = 0.05,
+        alpha: float = ALPHA,
+        rho: float = RHO,
         seed: int = 0,
         rungs: Sequence[int] | None = None,
         last_step: int | None = None,
@@ -96,7 +99,7 @@ class ConformalPruner(FrontPruner):
         self._seed = seed
         self._rungs = None if rungs is None else frozenset(rungs)
         self._last_step = last_step
-        self._near = max(NEAR * scale, 1.5 * image * scale, seed_std or 0.0)
+        self._near = max(near_front(validation_images) * scale, seed_std or 0.0)
         self._floor = max(FLOOR, image) * scale
         self._slack = SLACK * scale
 
@@ -191,6 +194,14 @@ def expected_deficits(curves: Curves) -> FloatArray:
     if ends is None:
         return behind
     return np.where(behind == 0, 0.0, _deficits(curves.costs, ends))
+
+
+def near_front(validation_images: int | None) -> float:
+    """The final deficit up to which a network counts as near the front, in accuracy 0..1, of these many images > 0.
+
+    Where the standard deviation between trainings of one network is known and larger, it is that.
+    """
+    return NEAR if validation_images is None else max(NEAR, IMAGES / validation_images)
 
 
 def is_audited(key: str, *, seed: int, rho: float) -> bool:
