@@ -26,6 +26,7 @@ from nas.report.how import how_section
 from nas.report.known import known_section
 from nas.report.latency import Latency
 from nas.report.matters import matters_section
+from nas.report.progress import progress_section
 from nas.report.readings import readings_section
 from nas.report.redundancy import redundancy_section
 from nas.report.section import Section
@@ -123,6 +124,7 @@ def page(
         front_section(outcome, (*known, *line_in_full), advantage, refined, latency, options),
         front_table_section(outcome, refined),
         known_section(outcome, known, options),
+        progress_section(outcome),
         curves_section(outcome),
         shares_section(outcome),
         matters_section(outcome),
