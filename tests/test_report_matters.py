@@ -149,6 +149,15 @@ def test_rows_without_coordinates_are_said() -> None:
     assert "importance" in some.figures
 
 
+def test_rows_of_other_coordinates_are_left_out() -> None:
+    found = planted(60)
+    found[3] = replace(found[3], coordinates={"size": 0.5})
+    measured_on = importance(found)
+    assert measured_on is not None
+    assert measured_on.trials == 59
+    assert set(measured_on.names) == set(NAMES)
+
+
 def test_spearman_is_scipys_with_an_interval_that_holds_it() -> None:
     draw = np.random.default_rng(0)
     x = draw.integers(0, 8, 60).astype(float)  # ties
