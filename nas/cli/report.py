@@ -17,12 +17,16 @@ Latency = Annotated[
         "--latency", help="Measure the front's and the refined networks on this CPU first; later reports show it too."
     ),
 ]
+Png = Annotated[
+    Path | None, typer.Option("--png", help="Also write the figures into this folder as PNG files, by a browser.")
+]
 
 
 def report(
     study: Study,
     output: Output = None,
     latency: Latency = False,
+    png: Png = None,
     studies_dir: StudiesDir = STUDIES,
     storage: Storage = None,
 ) -> None:
@@ -69,3 +73,9 @@ def report(
     )
     say(outcome.headline)
     print(path)
+    if png is not None:  # after the page, which needs no browser
+        from nas.refined import networks as refined_networks
+        from nas.report.png import pictures, write_pngs
+
+        for picture in write_pngs(pictures(outcome, known, refined_networks(outcome.rows, trainings)), png):
+            print(picture)
