@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,22 @@ class Latency:
         ms: median milliseconds of one image through the network in torch on the CPU, by the network's key.
         hardware: processor and cores.
         threads: of torch.
+        runs: that each is the median of.
         versions: of nas, python, torch and so on.
     """
 
     ms: Mapping[str, float]
     hardware: str
     threads: int
+    runs: int
     versions: Mapping[str, str]
 
     @property
     def words(self) -> str:
         """How it was measured, for a person; plain text."""
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
-        return f"one image, torch {self.versions.get('torch', '?')}, {threads}, median of {RUNS} runs, {self.hardware}"
+        runs = f"median of {self.runs} run{'s' * (self.runs != 1)}"
+        return f"one image, torch {self.versions.get('torch', '?')}, {threads}, {runs}, {self.hardware}"
 
 
 def worth_measuring(outcome: Outcome, trainings: Sequence[Refinement]) -> list[Architecture]:
@@ -60,7 +63,7 @@ def read_latency(path: Path, study: str) -> Latency | None:
         if not all(0 < value < float("inf") for value in ms.values()):
             raise ValueError("a latency is not above 0")
         versions = {str(name): str(value) for name, value in raw["versions"].items()}
-        return Latency(ms, str(raw["hardware"]), int(raw["threads"]), versions)
+        return Latency(ms, str(raw["hardware"]), int(raw["threads"]), int(raw["runs"]), versions)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -85,11 +88,11 @@ def measure_latency(path: Path, study: str, networks: Sequence[Architecture]) ->
     from nas.models import build
     from nas.search.hardware import hardware, versions
 
-    machine = {"hardware": hardware(torch.device("cpu")), "threads": THREADS, "versions": versions()}
-    earlier = read_latency(path, study)
     known: dict[str, float] = {}
-    if earlier is not None and {**asdict(earlier), "ms": None} == {**machine, "ms": None}:
-        known = dict(earlier.ms)
+    found = Latency(known, hardware(torch.device("cpu")), THREADS, RUNS, versions())
+    earlier = read_latency(path, study)
+    if earlier is not None and replace(earlier, ms=known) == found:
+        known.update(earlier.ms)
     missing = {one.key: one for one in networks if one.key not in known}
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -100,8 +103,8 @@ def measure_latency(path: Path, study: str, networks: Sequence[Architecture]) ->
     finally:
         torch.set_num_threads(threads)
     if missing:
-        _write(path, {**machine, "ms": known})
-    return Latency(known, str(machine["hardware"]), THREADS, versions())
+        _write(path, asdict(found))
+    return found
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
