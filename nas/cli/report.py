@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import STUDIES, Storage, StudiesDir, Study
+from nas.cli.options import STUDIES, Storage, StudiesDir
 
-Output = Annotated[Path | None, typer.Option(help="HTML file to write. Default: report.html in the study's folder.")]
+Studies = Annotated[
+    list[str], typer.Argument(help="Name of the study. Of several one page compares them.", metavar="STUDY...")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="HTML file to write. Default: report.html in the study's folder; of several compare-NAMES.html beside "
+        "their folders."
+    ),
+]
 
 Latency = Annotated[
     bool,
@@ -23,15 +32,29 @@ Png = Annotated[
 
 
 def report(
-    study: Study,
+    studies: Studies,
     output: Output = None,
     latency: Latency = False,
     png: Png = None,
     studies_dir: StudiesDir = STUDIES,
     storage: Storage = None,
 ) -> None:
-    """Write one HTML page that opens offline: front, known networks, learning curves, shares by depth, readings
-    of the test images, redundant channels, how it was run."""
+    """Write one HTML page that opens offline: front, known networks, hypervolume, learning curves, shares by depth,
+    what matters, readings of the test images, redundant channels, how it was run.
+
+    Of several studies of the same images: their fronts and hypervolume, a table with intervals where studies differ by
+    their seed alone, and what differs.
+    """
+    from nas.errors import StudyError
+
+    if len(studies) > 1:
+        from nas.cli.report_several import report_several
+
+        if latency:
+            raise StudyError("--latency measures the networks of one study; give it with each `nas report STUDY` alone")
+        report_several(studies, output, studies_dir, storage)
+        return
+    (study,) = studies
     from nas import redundancy, seal
     from nas.baseline_rows import baselines
     from nas.cli.options import database_url, open_records
