@@ -69,6 +69,8 @@ def front_figure(
     figure.add_scatter(**_points(complete, outcome, "complete", hover), marker={**colours, "size": size})
     references = sorted((one for one in known if one.first.kind == "reference"), key=lambda one: one.mean)
     highest = {one.first.name: one for one in references}  # a network is named once
+    costs = [row.cost for row in outcome.rows] + [one.first.cost(outcome.cost) for one in known]
+    middle = sum(log_range(costs)) / 2  # names lean to it, so that none is cut at an end
     for name, symbol in (("published", "diamond"), ("study", "diamond-open")):
         these = [one for one in references if one.first.recipe_name == name]
         if these:
@@ -77,7 +79,9 @@ def front_figure(
                 mode="markers+text",
                 marker={"symbol": symbol, "size": 10, "color": KNOWN, "line": {"width": 1.6, "color": KNOWN}},
                 text=[html.escape(one.first.name) if one is highest[one.first.name] else "" for one in these],
-                textposition="top center",
+                textposition=[
+                    "top left" if math.log10(one.first.cost(outcome.cost)) > middle else "top right" for one in these
+                ],
                 textfont={"size": 10},
             )
     lines = [one for one in known if one.first.kind == "line"]
@@ -99,7 +103,6 @@ def front_figure(
     if refined:
         _add_refined(figure, refined, outcome, hover, colours)
     figure.update_layout(annotations=labels(outcome))
-    costs = [row.cost for row in outcome.rows] + [one.first.cost(outcome.cost) for one in known]
     figure.update_xaxes(title=cost_name(outcome.cost), type="log", tickformat="~s", dtick=log_step(costs))
     figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure

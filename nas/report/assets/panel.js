@@ -25,12 +25,12 @@ function openPanel(number, element, from) {
   beside.classList.add("open");
   panel.hidden = false;
   fill(number);
-  if (before !== beside) resized(before);
-  resized(beside);
+  const room = Promise.all([before, beside].map(resized));
   ring();
   document.getElementById("panel-title").focus({ preventScroll: true });
   const box = panel.getBoundingClientRect();
   if (box.top > innerHeight - 120 || box.bottom < 120) panel.scrollIntoView({ block: narrow.matches ? "start" : "center" });
+  return room;
 }
 
 function closePanel() {
@@ -47,7 +47,8 @@ function closePanel() {
 }
 
 function resized(beside) {
-  for (const figure of beside.querySelectorAll(".figure")) if (figure.data) Plotly.Plots.resize(figure);
+  const drawn = [...beside.querySelectorAll(":scope > .stay .figure")].filter((figure) => figure.data);
+  return Promise.all(drawn.map((figure) => Plotly.Plots.resize(figure)));
 }
 
 function fill(number) {
