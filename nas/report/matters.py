@@ -22,6 +22,8 @@ SHOWN = 12
 """Coordinates that have a bar of their own."""
 DRAWN = 1000
 """Networks that are drawn where there are more: a browser takes seconds over ten thousand."""
+MANY = 200
+"""Networks from which on, coloured all at once, none can be followed."""
 QUANTITIES = ("width", "share", "1x1", "3x3", "5x5", "pool", "reduce 3x3", "reduce 5x5")
 _WORDS = {
     "width": "width relative to the other modules'",
@@ -204,10 +206,11 @@ def _parallel(complete: int, drawn: int) -> str:
     )
     return (
         "<p>One line a complete network, coloured by accuracy, the best on top; modules from the input on, all on one "
-        f"scale. A click on a line's corner opens the network.{few}</p>"
+        f"scale. A click on a coloured line's corner opens its network.{few}</p>"
         f'<p><select id="parallel-quantity" aria-label="What the axes show">{quantities}</select> '
-        '<select id="parallel-which" aria-label="Which networks"><option value="all">all networks</option>'
-        '<option value="near">those near the front</option></select></p><div class="figure" id="parallel"></div>'
+        '<select id="parallel-which" aria-label="Which networks are coloured"><option value="all">all networks</option>'
+        f'<option value="near"{" selected" * (complete > MANY)}>near the front, over the others</option></select></p>'
+        '<div class="figure" id="parallel"></div>'
     )
 
 

@@ -35,24 +35,28 @@ function drawParallel() {
   const among = axes.filter((axis) => axis.module); // one scale, so that a line shows what grows with depth
   const low = Math.min(...among.map((axis) => axis.low)), high = Math.max(...among.map((axis) => axis.high));
   for (const axis of among) [axis.low, axis.high] = [low, high];
-  const bins = Array.from({ length: BINS }, () => []);
+  const bins = Array.from({ length: BINS }, () => []), all = parallelWhich.value === "all", others = [];
   for (const i of every) {
-    if (parallelWhich.value === "near" && !near.has(i)) continue;
-    bins[Math.min(BINS - 1, Math.max(0, Math.floor(((TRIALS.accuracy[i] - cmin) / (cmax - cmin)) * BINS)))].push(i);
+    if (!all && !near.has(i)) others.push(i);
+    else bins[Math.min(BINS - 1, Math.max(0, Math.floor(((TRIALS.accuracy[i] - cmin) / (cmax - cmin)) * BINS)))].push(i);
   }
-  const thin = parallelWhich.value === "all" && every.length > 100;
-  const traces = bins.map((members, bin) => ({
-    type: "scatter", mode: "lines", showlegend: false, opacity: thin ? 0.45 : 0.85, meta: { hover: "trials" },
-    line: { color: mixed(colorscale, (bin + 0.5) / BINS), width: thin ? 1 : 1.6 },
+  const thin = all && every.length > 100;
+  const lines = (members, more) => ({
+    type: "scatter", mode: "lines", showlegend: false,
     x: members.flatMap(() => [...axes.keys(), null]),
-    y: members.flatMap((i) => [...axes.map((axis) => within(axis.low, axis.high, axis.of(i))), null]),
+    y: members.flatMap((i) => [...axes.map((axis) => within(axis.low, axis.high, axis.of(i))), null]), ...more,
+  });
+  const coloured = bins.map((members, bin) => lines(members, {
+    opacity: thin ? 0.45 : 0.85, meta: { hover: "trials" },
+    line: { color: mixed(colorscale, (bin + 0.5) / BINS), width: thin ? 1 : 1.6 },
     customdata: members.flatMap((i) => [...axes.map(() => TRIALS.number[i]), null]),
-  })).filter((trace) => trace.x.length);
-  figure.data = [key, ...traces];
+  }));
+  const grey = lines(others, { opacity: 0.15, line: { color: "#8d939e", width: 0.8 }, hoverinfo: "skip" });
+  figure.data = [key, ...[grey, ...coloured].filter((trace) => trace.x.length)];
   const end = (axis, at, y, anchor) => ({ x: at, y, text: axis.text(y > 0.5 ? axis.high : axis.low), showarrow: false, yanchor: anchor, font: { size: 10 } });
   figure.layout.annotations = axes.flatMap((axis, at) => [end(axis, at, 1.01, "bottom"), end(axis, at, -0.01, "top")]);
   Object.assign(figure.layout.xaxis, {
-    tickvals: [...axes.keys()], ticktext: axes.map((axis) => axis.name), tickangle: 0, range: [-0.4, axes.length - 0.6],
+    tickvals: [...axes.keys()], ticktext: axes.map((axis) => axis.name), tickangle: 0, range: [-0.4, axes.length - 0.6], tickfont: { size: narrow.matches ? 9.5 : 13 },
     title: { text: `1 to ${modules}: ${parallelQuantity.value} of each module` },
   });
 }
