@@ -13,7 +13,7 @@ from nas import pareto
 from nas.architecture import Architecture, Rule, first_fall
 from nas.errors import StudyError, choices
 from nas.metric import Metric, in_words, metric_of
-from nas.records import Point, Records, Row, State
+from nas.records import Point, Records, Row, State, StudyRecord
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmM]?)")
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -44,11 +44,14 @@ class Outcome:
         Raises:
             StudyError: there is no such study, or its database is out of reach.
         """
-        record = records.study(study)
-        rows = tuple(records.rows(study))
+        return cls.of(records.study(study), records.rows(study))
+
+    @classmethod
+    def of(cls, study: StudyRecord, rows: Sequence[Row]) -> Outcome:
+        """A study and its evaluations, in the order of their trials."""
         complete = [row for row in rows if row.state == "complete"]
         front = tuple(complete[i] for i in pareto.front(*_axes(complete))) if complete else ()
-        return cls(study, record.identity, record.settings, rows, front)
+        return cls(study.name, study.identity, study.settings, tuple(rows), front)
 
     def count(self, state: State) -> int:
         """Number of evaluations that ended so."""

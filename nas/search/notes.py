@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import astuple, fields
 
 from nas.architecture import InceptionWidths
@@ -14,7 +15,7 @@ def note(row: Row) -> str:
     lines = [
         f"**{row.params:,} parameters, {row.macs:,} MACs**, key `{row.key}`",
         "",
-        f"{row.state}" + (f": {row.reason}" if row.reason else f", {row.seconds:.1f} s, seed {row.seed}"),
+        f"{row.state}" + (f": {plain(row.reason)}" if row.reason else f", {row.seconds:.1f} s, seed {row.seed}"),
         "",
         "| module | " + " | ".join(names) + " | share |",
         "|" + "---|" * (len(names) + 2),
@@ -22,3 +23,8 @@ def note(row: Row) -> str:
     for number, (module, share) in enumerate(zip(row.architecture.modules, row.architecture.shares, strict=True), 1):
         lines.append(f"| {number} | " + " | ".join(map(str, astuple(module))) + f" | {float(share):.3f} |")
     return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Text in one line that Markdown takes as it is: optuna-dashboard draws tags, and reasons come from outside."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", " ".join(text.split()))

@@ -195,10 +195,10 @@ def _one_at_a_time(records: Records) -> Iterator[None]:
 
 
 def _storage(url: str, records: Records, record: StudyRecord) -> BaseStorage:
-    return SearchStorage(rdb_storage(url), partial(_set_aside, records, record.id))
+    return SearchStorage(rdb_storage(url), partial(set_aside, records, record.id))
 
 
-def _set_aside(records: Records, study: int) -> Mapping[int, object]:
+def set_aside(records: Records, study: int) -> Mapping[int, object]:
     """When each paused trial was set aside, by number; a trial that is taken up again is not among them."""
     row, claim = evaluation_table.c, claim_table.c
     both = sa.and_(claim.study == row.study, claim.trial == row.trial)
