@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,12 @@ def test_a_full_disk_leaves_what_was_there(
     assert "the disk is full" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["front.png"]
     assert (tmp_path / "front.png").read_text() == "an older one"
+
+
+def test_several_studies_are_refused(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(folder.path, folder.studies_dir / "other", dirs_exist_ok=True)
+    assert report(folder, "other", "--png", "x") == 1
+    assert "--png draws the figures of one study" in capsys.readouterr().err
 
 
 def test_a_study_without_a_complete_trial_has_pictures_too(tmp_path: Path) -> None:

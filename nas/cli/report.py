@@ -52,6 +52,8 @@ def report(
 
         if latency:
             raise StudyError("--latency measures the networks of one study; give it with each `nas report STUDY` alone")
+        if png is not None:
+            raise StudyError("--png draws the figures of one study; give it with each `nas report STUDY` alone")
         report_several(studies, output, studies_dir, storage)
         return
     (study,) = studies
