@@ -29,7 +29,7 @@ def lines(outcome: Outcome) -> dict[int, list[tuple[float, float]]]:
     """What is drawn as lines, by trial."""
     drawn: dict[int, list[tuple[float, float]]] = {}
     for trace in curves_figure(outcome).data:
-        if trace.mode.startswith("lines"):
+        if trace.name is None and trace.customdata is not None:
             assert math.isnan(trace.y[-1])  # each curve ends in a gap
             before = math.nan
             for x, y, trial in zip(trace.x, trace.y, trace.customdata, strict=True):
@@ -43,7 +43,7 @@ def lines(outcome: Outcome) -> dict[int, list[tuple[float, float]]]:
 
 def test_every_curve_is_drawn_whole_and_apart(outcome: Outcome) -> None:
     drawn = lines(outcome)
-    assert drawn == {row.trial: [(e, a) for e, a, _ in row.curve] for row in outcome.rows if row.curve}
+    assert drawn == {row.trial: [(e, a) for e, a, _ in row.curve] for row in outcome.rows if len(row.curve) > 1}
     assert max(map(len, drawn.values())) == EPOCHS
     assert len(curves_figure(outcome).data) <= 2 * 12 + 3 + 1  # not one trace a trial
     assert [*curves_figure(replace(outcome, rows=())).data] == []
@@ -53,7 +53,7 @@ def test_cost_is_the_colour_and_the_front_is_thick(outcome: Outcome) -> None:
     cost = {row.trial: row.cost for row in outcome.rows}
     widths, spans = {}, []
     for trace in curves_figure(outcome).data:
-        if trace.mode.startswith("lines"):
+        if trace.name is None and trace.customdata is not None:
             trials = {int(trial) for trial in trace.customdata}
             widths.update(dict.fromkeys(trials, trace.line.width))
             spans.append((trace.line.color, [cost[trial] for trial in trials]))
@@ -74,6 +74,7 @@ def test_what_ended_early_has_a_mark_at_its_end(outcome: Outcome) -> None:
         mark = marks[f"{state} ({len(ended)})"]
         assert [*mark.x] == [row.curve[-1][0] for row in ended]
         assert [*mark.customdata] == [row.trial for row in ended]
+        assert any(len(row.curve) == 1 for row in ended)  # which is no line
     assert len(marks) == 2  # no study of this pruner has paused ones
 
 
@@ -128,7 +129,7 @@ def test_few_trials_one_epoch_and_only_failures_are_drawn(count: int, tmp_path: 
     one = [replace(row, curve=row.curve[:1]) for row in rows(count, hostile=False)]
     outcome = outcome_of(tmp_path / "one", one, epochs=1)
     assert lines(outcome) == {row.trial: [(1, row.curve[0][1])] for row in one}
-    assert all("markers" in trace.mode for trace in curves_figure(outcome).data)  # a line of one point is none
+    assert all(trace.mode == "markers" for trace in curves_figure(outcome).data)  # a line of one point is none
     failed = [replace(row, state="failed", curve=(), val_accuracy=None) for row in one]
     assert lines(outcome_of(tmp_path / "failed", failed)) == {}
 

@@ -168,7 +168,7 @@ def test_a_resumed_search_is_no_long_wait(tmp_path: Path) -> None:
     outcome = outcome_of(tmp_path, made)
     figure = hypervolume_figure(outcome, clock_of(stretches(made)))
     assert [*figure.data[1].x] == [9, 18]
-    assert [note.text for note in figure.layout.annotations] == ["paused 10 h"]
+    assert [note.text for note in figure.layout.annotations] == ["pause 10 h"]
     assert figure.layout.shapes[0].x0 == 9
     assert "one pause of the whole search (no worker for 60 s or longer; 10 h in all) is left out" in words(outcome)
 
@@ -294,7 +294,7 @@ def test_what_pruning_saved_is_each_stopped_trials_own_pace(tmp_path: Path) -> N
     assert "about 44 s of a worker&#x27;s time, beside 3.2 min spent" in text
     assert "Audits cost 6 epochs: 1 trial went on that would have been stopped." in text
     whole = words(outcome_of(tmp_path / "whole", [made[0]], pruner="none"))
-    assert "Nothing: the pruner, none, stopped no trial." in whole
+    assert "Nothing: in the end pruner none had stopped no trial." in whole
     assert "Where nothing is stopped there are no false prunes." in whole
 
 
@@ -348,6 +348,15 @@ def test_each_rate_says_of_what_and_has_its_interval(tmp_path: Path) -> None:
     assert [line[1:] for line in rates(empty)] == [("0 of 0", "no rate", "none yet")] * 4
     text = words(searched(tmp_path / "text"))
     assert "at most 0.50 points (5 of the 1,000 validation images) behind the best completed network" in text
+
+
+def test_without_a_flagged_and_a_good_audit_there_is_no_table(tmp_path: Path) -> None:
+    made = [trial(0, 1000, 0.9), trial(1, 2000, 0.5, key=AUDITED[0])]
+    outcome = outcome_of(tmp_path, made)
+    said = "Of the 1 that completed none would have been stopped and none ended near the front, so there is no rate"
+    assert said in words(outcome)
+    assert "None of them has completed yet, so there is no rate" in words(replace(outcome, rows=outcome.rows[:1]))
+    assert 'class="audits"' not in progress_section(outcome).html
 
 
 def test_where_another_pruner_had_a_part_the_audited_are_not_told(tmp_path: Path) -> None:

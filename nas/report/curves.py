@@ -72,13 +72,20 @@ def curves_figure(outcome: Outcome) -> go.Figure:
     for on_front in (False, True):
         for number in range(BINS):
             members = [rows[i] for i in np.flatnonzero((bins == number) & (thick == on_front))]
-            if members:
-                figure.add_scatter(
-                    **_lines(members),
-                    line={"color": colour((number + 0.5) / BINS), "width": 2.6 if on_front else 1.1},
-                    opacity=1.0 if on_front else faint,
-                    showlegend=False,
-                )
+            # A single reading is no line. Of a trial that ended early it has its mark; of a study of one epoch, here.
+            for mode, these in (
+                ("lines", [row for row in members if len(row.curve) > 1]),
+                ("markers", [row for row in members if len(row.curve) == 1 and row.state == "complete"]),
+            ):
+                if these:
+                    figure.add_scatter(
+                        **_lines(these),
+                        mode=mode,
+                        line={"color": colour((number + 0.5) / BINS), "width": 2.6 if on_front else 1.1},
+                        marker={"size": 8 if on_front else 5},
+                        opacity=1.0 if on_front else faint,
+                        showlegend=False,
+                    )
     for state, symbol, shade in (
         ("pruned", "triangle-down-open", PRUNED),
         ("paused", "square-open", PRUNED),
@@ -91,7 +98,7 @@ def curves_figure(outcome: Outcome) -> go.Figure:
                 y=np.array([row.curve[-1][1] for row in ended], dtype=np.float32),
                 customdata=np.array([row.trial for row in ended]),
                 mode="markers",
-                name=f"{state} ({len(ended)})",
+                name=f"{state} ({len(ended):,})",
                 marker={"symbol": symbol, "size": 7, "color": shade, "line": {"width": 1.4, "color": shade}},
                 hovertemplate=f"<b>trial %{{customdata}}</b>, {state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             )
@@ -129,9 +136,9 @@ def margins_figure(outcome: Outcome) -> go.Figure:
         figure.add_scatter(
             x=np.array([_place(place, row.trial, most) for row, _ in here]),
             y=np.array([100 * margin for _, margin in here]),
-            mode="lines+markers",
+            mode="lines" if len(here) > 1 else "markers",
             line={"color": MARGIN, "width": 2, "shape": "hv"},
-            marker={"size": 4},
+            marker={"size": 5, "color": MARGIN},
             name="margin",
             legendgroup="margin",
             showlegend=place == 0,
@@ -146,7 +153,7 @@ def margins_figure(outcome: Outcome) -> go.Figure:
                 y=np.array([100 * deficit for _, (_, deficit, _) in these]),
                 customdata=np.array([row.trial for row, _ in these]),
                 mode="markers",
-                name=f"{name} ({len(these)})",
+                name=f"{name} ({len(these):,})",
                 marker={"symbol": symbol, "size": 8, "color": shade, "line": {"width": 1.4, "color": shade}},
                 text=[f"trial {row.stopped.get('dominated_by')}" for row, _ in these if row.stopped],
                 hovertemplate=f"<b>trial %{{customdata}}</b>, {name}<br>"
@@ -156,7 +163,7 @@ def margins_figure(outcome: Outcome) -> go.Figure:
     count = {rung: sum(at == rung and _kind(row) != WENT_ON for row, (at, _, _) in judged) for rung in rungs}
     figure.update_xaxes(
         tickvals=list(range(len(rungs))),
-        ticktext=[f"epoch {rung}<br>{count[rung]} of {read[rung]} stopped" for rung in rungs],
+        ticktext=[f"epoch {rung}<br>{count[rung]:,} of {read[rung]:,} stopped" for rung in rungs],
         range=[-0.5, len(rungs) - 0.5],
         showgrid=False,
     )
@@ -194,9 +201,6 @@ def _lines(rows: Sequence[Row]) -> dict[str, object]:
         "y": y.astype(np.float32),
         "customdata": np.repeat([row.trial for row in rows], lengths),
         "hovertemplate": "<b>trial %{customdata}</b><br>epoch %{x}: %{y:.4f}<extra></extra>",
-        # A trial stopped at its first rung is a single point, which a line alone would not show.
-        "mode": "lines+markers" if min(lengths) == 2 else "lines",
-        "marker": {"size": 3},
     }
 
 

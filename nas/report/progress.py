@@ -180,7 +180,7 @@ def _saved_words(outcome: Outcome) -> str:
     stopped = [*ends["pruned"], *ends["paused"]]
     pruner = outcome.settings.get("pruner")
     if not stopped:
-        return f"Nothing: the pruner, {pruner}, stopped no trial."
+        return f"Nothing: in the end pruner {pruner} had stopped no trial."
     left = sum(whole - _epochs(row) for row in stopped)
     aside = f" and {len(ends['paused']):,} set aside so far" if ends["paused"] else ""
     words = [
@@ -233,6 +233,14 @@ def _false_prunes(outcome: Outcome) -> list[str]:
             " This pruner sets aside first; for good are those outside the margins still by what is known now, the "
             "others would have been taken up again."
         )
+    if not audits.flagged and audits.good == 0:
+        none = "None of them has completed yet"
+        if audits.audited:
+            none = (
+                f"Of the {audits.audited:,} that completed none would have been stopped and none ended near the front"
+            )
+        none += ", so there is no rate to tell."
+        return [f"<p>{escape(words)} {escape(none)}</p>"]
     rows = "".join(
         f"<tr>{''.join(f'<td{CLASS[place > 0]}>{escape(cell)}</td>' for place, cell in enumerate(line))}</tr>"
         for line in rates(audits)

@@ -177,7 +177,7 @@ def add_pauses(figure: go.Figure, clock: Clock, unit: float, end: float) -> None
     for begin, over in sorted(clock.pauses, key=lambda pause: pause[0] - pause[1]):
         place = float(clock.at(begin)) / unit
         figure.add_vline(place, line={"color": LINE, "width": 1.4, "dash": "dot"})
-        if all(abs(place - other) > 0.16 * end for other in named):
+        if all(abs(place - other) > 0.26 * end for other in named):
             named.append(place)
             figure.add_annotation(
                 x=place,
@@ -185,7 +185,7 @@ def add_pauses(figure: go.Figure, clock: Clock, unit: float, end: float) -> None
                 yref="paper",
                 yanchor="top",
                 xanchor="left" if place < 0.6 * end else "right",
-                text=f"paused {lasting(over - begin)}",
+                text=f"pause {lasting(over - begin)}",
                 showarrow=False,
                 font={"size": 10},
             )
