@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from nas.cli import app
+from nas.record_file import read
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,3 +39,9 @@ def test_what_the_readme_points_at_is_there(path: str) -> None:
     if path.startswith("studies/digits"):
         return  # made by the quickstart
     assert (ROOT / path).exists()
+
+
+def test_the_search_behind_the_pictures_is_there_and_names_no_machine() -> None:
+    file = read(ROOT / "studies" / "digits.csv.gz")
+    assert (file.name, len(file.rows)) == ("digits", 200)
+    assert file.settings["command"] == "nas search --space digits --study digits --trials 200 --no-cache"
