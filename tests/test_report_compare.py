@@ -297,6 +297,10 @@ def test_the_page_says_box_intervals_and_what_differs() -> None:
     assert "The reference point is its corner (15,000, 0.9)" in words
     assert "n = 1: no interval." in words
     assert "trained by other recipes" in words
+    assert re.search(
+        r"setting, studytrialsof them prunedepochstimehypervolumeafter \d+ trialsafter .*bestkneeknee's", words
+    )
+    assert "{" not in words.split("How each was run")[0]
     box = Box((1000, 15000), 10)
     tpe = [history(entry.outcome, box).hypervolume[-1] for entry in given if entry.name.startswith("tpe")]
     mean = mean_of(tpe, least=0, most=1)
@@ -310,6 +314,13 @@ def test_the_page_says_box_intervals_and_what_differs() -> None:
     difference = mean_of([at[2] - at[0], at[3] - at[1]])
     assert f"tpe less random: hypervolume after {short} trials: {difference.value:+.4f} (95 % interval" in words
     assert "2 pairs of equal seeds" in words
+
+
+def test_trials_from_the_cache_are_said_where_seconds_are_compared() -> None:
+    found = [replace(row, source="other trial 3") if row.trial in (2, 5) else row for row in rows(24)]
+    text = compare_page([Entry(outcome("a", found)), Entry(outcome("b", seed=1))])
+    assert "Trials from the cache cost no time: a took 2." in text
+    assert "from the cache" not in compare_page([Entry(outcome("a")), Entry(outcome("b", seed=1))])
 
 
 def test_single_studies_have_no_interval_anywhere() -> None:

@@ -103,11 +103,19 @@ def _hypervolume_section(settings: Sequence[Setting], histories: Histories, box:
         else " Each setting has one seed, so none has an interval."
     )
     cost, chance = settings[0].entries[0].outcome.cost, 1 - 1 / box.classes
+    cached = [
+        f"{entry.name} took {count:,}"
+        for setting in settings
+        for entry in setting.entries
+        if (count := sum(row.source is not None for row in entry.outcome.rows))
+    ]
+    free = f" Trials from the cache cost no time: {', '.join(cached)}." if cached else ""
     html = (
         f"<h2>Hypervolume</h2>\n<p>One box for all: {low:,} to {high:,} {cost} on a log scale, and errors from 0 to "
         f"{chance:.3g}, which is chance with {box.classes} classes. The reference point is its corner ({high:,}, "
         f"{chance:.3g}); a study's own report measures in the study's own box.{words} Seconds are the clock's from the "
-        "first trial on without the search's pauses; they depend on hardware, workers and what else ran.</p>\n"
+        f"first trial on without the search's pauses; they depend on hardware, workers and what else ran.{escape(free)}"
+        "</p>\n"
         '<div class="pair"><div class="figure" id="over-trials"></div>'
         '<div class="figure" id="over-seconds"></div></div>'
     )
@@ -129,14 +137,15 @@ def _table_section(settings: Sequence[Setting], histories: Histories, box: Box |
     measures = _measures(outcomes[0].cost, histories, box, limits, trials, seconds)
     head = "".join(f'<th class="number">{escape(measure.name)}</th>' for measure in measures)
     body = "".join(_setting_lines(setting, measures) for setting in settings)
-    alone = [setting for setting in settings if len(setting.entries) == 1]
-    none = " n = 1: no interval." if alone else ""
+    sizes = {len(setting.entries) for setting in settings}
+    mean = "A setting's line is the mean over its seeds with its 95 % interval, by Student's t between them. "
+    words = (mean if max(sizes) > 1 else "") + ("n = 1: no interval. " if min(sizes) == 1 else "")
     notes = "".join(f"<p>{escape(setting.words)}: {escape(setting.note)}.</p>" for setting in settings if setting.note)
     html = (
-        "<h2>Side by side</h2>\n<p>A setting's line is the mean over its seeds with its 95 % interval, by Student's t "
-        f"between them.{none} Accuracies were read by the search and chosen by it, so the best ones are optimistic.</p>"
-        f'\n<div class="scroll"><table class="compared"><thead><tr><th>setting, study</th>{head}</tr></thead><tbody>'
-        f"{body}</tbody></table></div>{notes}{_paired(settings, histories, box, trials, seconds)}"
+        f"<h2>Side by side</h2>\n<p>{words}Accuracies were read by the search and chosen by it, so the best ones are "
+        'optimistic.</p>\n<div class="scroll"><table class="compared"><thead><tr><th>setting, study</th>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
+        f"{_paired(settings, histories, box, trials, seconds)}"
     )
     return Section(html)
 
@@ -182,7 +191,7 @@ def _measures(
         Measure("knee", tell(lambda outcome: outcome.knee, lambda row: row.val_accuracy), _part, 1),
         Measure(f"knee's {cost}", tell(lambda outcome: outcome.knee, lambda row: row.cost), _count),
     ]
-    return found + [Measure(f"up to {si(limit)}", _under(limit), _part, 1) for limit in limits]
+    return found + [Measure(f"best up to {si(limit)}", _under(limit), _part, 1) for limit in limits]
 
 
 def _under(limit: int) -> Callable[[Entry], float | None]:
