@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,9 +176,15 @@ def test_the_page_that_keeps_the_token_leads_nowhere_else(path: str) -> None:
 # A server
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    return write_study(tmp_path_factory.mktemp("studies"), "fake", rows(4), optuna_tables=True)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> StudyFolder:
-    return write_study(tmp_path, "fake", rows(4), optuna_tables=True)
+def folder(written: StudyFolder, tmp_path: Path) -> StudyFolder:
+    shutil.copytree(written.path, tmp_path / written.name)
+    return StudyFolder(tmp_path, written.name)
 
 
 @contextmanager

@@ -76,11 +76,9 @@ class DashboardStorage(SearchStorage):
             with self._lock:
                 return super().get_all_trials(study_id, deepcopy, states)
         with self._lock:
-            if study_id not in self._each:
-                self._each[study_id] = SearchStorage(self._tables, partial(set_aside, self._records, number))
-            trials = self._each[study_id].get_all_trials(study_id, deepcopy=False, states=states)
             answered = cache(lambda: self._shown.answered(number))
-            found = [self._dressed(trial, answered) for trial in trials]
+            trials = self._read(study_id, number)
+            found = [self._dressed(trial, answered) for trial in trials if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -105,18 +103,23 @@ class DashboardStorage(SearchStorage):
         return self._shown.artifact(place, super().get_trial(trial_id), kind)
 
     def _filled(self, study_id: int, name: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._number(name) is None:
-            return stored
-        return Filled(stored, partial(self._made, study_id, name, stored))
+        number = self._number(name)
+        return stored if number is None else Filled(stored, partial(self._made, study_id, name, number, stored))
 
-    def _made(self, study_id: int, name: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _made(self, study_id: int, name: str, number: int, stored: Mapping[str, Any]) -> Mapping[str, Any]:
         """What is added to a study's attributes; nothing, with a word in the terminal, where that fails."""
         try:
             with self._lock:
-                return self._shown.attributes(name, self.get_all_trials(study_id, deepcopy=False), stored)
+                return self._shown.attributes(name, self._read(study_id, number), stored)
         except FAULTS:
             _log.exception("study %r is shown without what nas adds", name)
             return {}
+
+    def _read(self, study_id: int, number: int) -> list[FrozenTrial]:
+        """All trials of a study with records, as Optuna has them."""
+        if study_id not in self._each:
+            self._each[study_id] = SearchStorage(self._tables, partial(set_aside, self._records, number))
+        return self._each[study_id].get_all_trials(study_id, deepcopy=False)
 
     def _number(self, name: str) -> int | None:
         """The study's number in the records; None where it has none."""
@@ -143,7 +146,7 @@ class DashboardStorage(SearchStorage):
         dressed = copy.copy(trial)
         attrs = {key: value for key, value in trial.system_attrs.items() if not key.startswith(f"{CONSTRAINTS}:")}
         if trial.constraints:
-            attrs[CONSTRAINTS] = list(trial.constraints.values())
+            attrs[CONSTRAINTS] = [value for _, value in sorted(trial.constraints.items())]
         attrs |= trial_artifacts(trial, trial.state == TrialState.COMPLETE and trial.number in answered())
         dressed.system_attrs = attrs
         dressed.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in LONG}
