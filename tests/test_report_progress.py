@@ -341,11 +341,11 @@ def test_each_rate_says_of_what_and_has_its_interval(tmp_path: Path) -> None:
     assert found is not None
     (_, low, high), (_, low_wrong, high_wrong) = part_interval(2, 4), part_interval(2, 4)
     assert rates(found) == [
-        ("of those near the front: stopped", "2 of 4", "50.0 %", f"{100 * low:.1f} to {100 * high:.1f} %"),
-        ("of those stopped: near the front", "2 of 4", "50.0 %", f"{100 * low_wrong:.1f} to {100 * high_wrong:.1f} %"),
+        ("of those near the front: stopped", "2 of 4", f"50.0 % ({100 * low:.1f} to {100 * high:.1f} %)"),
+        ("of those stopped: near the front", "2 of 4", f"50.0 % ({100 * low_wrong:.1f} to {100 * high_wrong:.1f} %)"),
     ]
     empty = replace(found, good=0, flagged=0, lost=0, flagged_for_good=0, lost_for_good=0)
-    assert [line[1:] for line in rates(empty)] == [("0 of 0", "no rate", "none yet")] * 4
+    assert [line[1:] for line in rates(empty)] == [("0 of 0", "no rate")] * 4
     text = words(searched(tmp_path / "text"))
     assert "at most 0.50 points (5 of the 1,000 validation images) behind the best completed network" in text
 
@@ -365,7 +365,7 @@ def test_where_another_pruner_had_a_part_the_audited_are_not_told(tmp_path: Path
     found = audits_of(replace(outcome, rows=(*outcome.rows, pruned)))
     assert found is not None
     assert (found.audited, found.good, found.flagged, found.lost) == (None, None, 4, 2)
-    assert rates(found)[0][1:] == ("not known", "no rate", "another pruner had a part")
+    assert rates(found)[0][1:] == ("not known", "no rate: another pruner had a part")
     foreign = trial(21, 4000, 0.5, stopped=spared())  # audited by another hash
     told = audits_of(replace(outcome, rows=(*outcome.rows, foreign)))
     assert told is not None

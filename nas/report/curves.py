@@ -109,6 +109,7 @@ def curves_figure(outcome: Outcome) -> go.Figure:
         figure.add_annotation(
             x=rung, y=0, yref="paper", yanchor="bottom", text=f"rung {rung}", showarrow=False, font={"size": 10}
         )
+    figure.update_layout(showlegend=any(row.state != "complete" for row in rows))
     figure.update_xaxes(title="epoch", dtick=1 if last <= 15 else None)  # no half epochs
     figure.update_yaxes(title=f"validation {outcome.metric_words}")
     return figure

@@ -114,7 +114,6 @@ def hypervolume_figure(outcome: Outcome, clock: Clock | None = None) -> go.Figur
         mode="lines",
         line={"shape": "hv", "color": SCALE[0][1], "width": 2},
         hoverinfo="skip",
-        showlegend=False,
     )
     figure.add_scatter(
         x=at[grew],
@@ -124,13 +123,13 @@ def hypervolume_figure(outcome: Outcome, clock: Clock | None = None) -> go.Figur
         marker={"size": 5, "color": SCALE[0][1]},
         hovertemplate="<b>trial %{customdata}</b><br>hypervolume %{y:.4f}<br>"
         f"after %{{x:.4~g}} {after}<extra></extra>",
-        showlegend=False,
     )
     if clock is not None:
         add_pauses(figure, clock, unit, float(at.max()))
     # The first few trials make most of it; what comes after them could not be told apart above zero.
     early, last = float(history[min(len(history) - 1, len(history) // 20)]), float(history[-1])
     room = max(0.08 * (last - early), 0.002)
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(title=name, rangemode="tozero")
     figure.update_yaxes(title="hypervolume", range=[max(0.0, early - room) if last > early else 0.0, last + room])
     return figure
@@ -247,7 +246,7 @@ def _false_prunes(outcome: Outcome) -> list[str]:
     )
     head = "".join(
         f"<th{CLASS[place > 0]}>{cell}</th>"
-        for place, cell in enumerate(("completed audited trials", "false prunes", "rate", "95 % interval"))
+        for place, cell in enumerate(("completed audited trials", "false prunes", "rate, with 95 % interval"))
     )
     return [
         f"<p>{escape(words)}</p>",
@@ -261,7 +260,7 @@ CLASS = {False: "", True: ' class="number"'}
 
 
 def rates(audits: Audits) -> list[Line]:
-    """Lines of a table: whose rate, false prunes of how many, rate, its 95 % interval."""
+    """Lines of a table: whose rate, false prunes of how many, the rate with its 95 % interval."""
     aside = audits.lost_for_good is not None
     kinds = [("set aside at first" if aside else "stopped", audits.lost, audits.flagged)]
     if audits.lost_for_good is not None and audits.flagged_for_good is not None:
@@ -273,11 +272,11 @@ def rates(audits: Audits) -> list[Line]:
 
 def _rate(whose: str, lost: int, of: int | None) -> Line:
     if of is None:
-        return (whose, "not known", "no rate", "another pruner had a part")
+        return (whose, "not known", "no rate: another pruner had a part")
     if of == 0:
-        return (whose, "0 of 0", "no rate", "none yet")
+        return (whose, "0 of 0", "no rate")
     part, low, high = part_interval(lost, of)
-    return (whose, f"{lost:,} of {of:,}", _percent(part), f"{100 * low:.1f} to {_percent(high)}")
+    return (whose, f"{lost:,} of {of:,}", f"{_percent(part)} ({100 * low:.1f} to {_percent(high)})")
 
 
 def _worker_words(found: Sequence[Stretch], lanes: Sequence[Lane]) -> str:
@@ -290,8 +289,8 @@ def _worker_words(found: Sequence[Stretch], lanes: Sequence[Lane]) -> str:
         words.append("A worker that began when another one of its host had ended follows in that one's lane.")
     if len(found) > len({one.row.trial for one in found}):
         words.append(
-            "A trial that was set aside and taken up again has two bars; where its first one stands and how long it is "
-            "is inferred, not recorded."
+            "A trial that was set aside and taken up again has two bars; place and length of the first one are "
+            "inferred, not recorded."
         )
     return " ".join(words)
 

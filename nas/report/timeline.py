@@ -236,7 +236,7 @@ def timeline_figure(found: Sequence[Stretch], clock: Clock, lanes: Sequence[Lane
                 f"from %{{base:.4~g}} to %{{x:.4~g}} {name}<extra></extra>",
             )
     add_pauses(figure, clock, unit, float(ends.max()) / unit)
-    figure.update_layout(barmode="overlay", bargap=0.2)
+    figure.update_layout(barmode="overlay", bargap=0.2, showlegend=True)
     figure.update_xaxes(title=f"{name} of searching", rangemode="tozero", showgrid=True)
     figure.update_yaxes(
         title="worker", tickvals=list(range(1, len(lanes) + 1)), range=[len(lanes) + 0.5, 0.5], showgrid=False
