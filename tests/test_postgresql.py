@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -62,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         run(str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
-def test_two_commands_share_one_study(server: str, tmp_path: Path) -> None:
+def test_two_commands_share_one_study(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "nas", "search", "--space", "tiny", "--epochs", "1", "--train-limit", "200"]
     command += ["--trials", "9", "--workers", "1", "--storage", server]
     # As on two machines: each with a folder of its own, one worker each.
@@ -86,6 +87,11 @@ def test_two_commands_share_one_study(server: str, tmp_path: Path) -> None:
     storage.engine.dispose()
     assert len(trials) == 9
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    capsys.readouterr()
+    assert main(["studies", "list", "--json", "--storage", server, "--studies-dir", str(tmp_path / "one")]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["name"], sum(listed["trials"].values()), listed["problem"]) == ("tiny", 9, None)
+    assert listed["changed"] == max(row.finished_at for row in rows).isoformat()
 
 
 def test_networks_of_a_study_there_are_refined(server: str, tmp_path: Path) -> None:
