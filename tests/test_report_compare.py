@@ -246,6 +246,8 @@ def test_budgets_are_round_and_every_study_has_a_network_below() -> None:
     assert all(float(f"{limit:.2g}") == limit for limit in limits)
     assert all(under(one, limit) is not None for one in both for limit in limits)
     assert under(both[0], 1) is None
+    small, large = outcome(found=[trial(0, 100, 0.5), trial(1, 9000, 0.8)]), outcome(found=[trial(0, 5000, 0.7)])
+    assert min(budgets([small, large])) >= 5000
     assert budgets([outcome(found=[])]) == []
 
 
@@ -329,6 +331,14 @@ def test_single_studies_have_no_interval_anywhere() -> None:
     assert "<small>" not in table
     assert "pairs" not in table
     assert "Each setting has one seed, so none has an interval." in text
+
+
+def test_a_seed_without_a_network_leaves_the_others_number_without_an_interval() -> None:
+    found = [row for row in rows(24) if row.state != "complete"]
+    text = compare_page([Entry(outcome("tpe-0")), Entry(outcome("tpe-1", found, seed=1))])
+    table = text[text.index("<h2>Side by side</h2>") : text.index("<h2>What differs</h2>")]
+    assert "<br><small>n = 1</small>" in table
+    assert "nan" not in table
 
 
 def test_a_page_of_studies_without_trials_is_written() -> None:

@@ -254,6 +254,7 @@ def test_of_many_networks_a_thousand_are_drawn_those_near_the_front_among_them()
     section = matters_section(outcome_of(found))
     assert section is not None
     assert "1,000 of 1,500" in section.html
+    assert '<option value="near" selected>' in section.html  # a thousand colours are none
     assert len(section.data["parallel"]["drawn"]) == DRAWN
     assert set(section.data["parallel"]["near"]) <= set(section.data["parallel"]["drawn"])
 
@@ -262,6 +263,7 @@ def test_parallel_coordinates_name_places_among_all_trials() -> None:
     outcome = outcome_of(rows(60))
     section = matters_section(outcome)
     assert section is not None
+    assert " selected" not in section.html
     given = json.loads(json.dumps(section.data["parallel"]))  # plain JSON data
     assert [outcome.rows[place].state for place in given["drawn"]] == ["complete"] * outcome.count("complete")
     assert {outcome.rows[place].trial for place in given["near"]} >= {row.trial for row in outcome.front}
