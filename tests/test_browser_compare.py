@@ -22,8 +22,8 @@ __all__ = ["browse"]
 pytestmark = needs_browser
 
 LINES = """const found = document.getElementById("parallel").data.slice(1);
-return [found.flatMap((trace) => trace.customdata || []).filter((number, i, all) => number !== null && number !== all[i - 1]),
-        document.getElementById("parallel").layout.xaxis.title.text];"""
+const numbers = found.flatMap((trace) => trace.customdata || []).filter((number) => number !== null);
+return [[...new Set(numbers)], document.getElementById("parallel").layout.xaxis.title.text];"""
 CUT = """const wide = document.documentElement.clientWidth, cut = [];
 for (const name of arguments[0]) {
   const box = document.getElementById(name).getBoundingClientRect();
