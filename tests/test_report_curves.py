@@ -131,7 +131,10 @@ def test_few_trials_one_epoch_and_only_failures_are_drawn(count: int, tmp_path: 
     assert lines(outcome) == {row.trial: [(1, row.curve[0][1])] for row in one}
     assert all(trace.mode == "markers" for trace in curves_figure(outcome).data)  # a line of one point is none
     failed = [replace(row, state="failed", curve=(), val_accuracy=None) for row in one]
-    assert lines(outcome_of(tmp_path / "failed", failed)) == {}
+    unread = outcome_of(tmp_path / "failed", failed)
+    assert lines(unread) == {}
+    assert curves_section(unread).figures == {}
+    assert "No trial has a reading yet" in curves_section(unread).html
 
 
 def test_what_another_program_wrote_is_escaped(tmp_path: Path) -> None:

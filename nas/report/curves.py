@@ -21,6 +21,8 @@ WENT_ON = "audited, went on"
 
 def curves_section(outcome: Outcome) -> Section:
     """Learning curves by cost with the rungs; below them deficits and margins, where a rule of margins stopped any."""
+    if not any(row.curve for row in outcome.rows):
+        return Section("<h2>Learning curves</h2>\n<p>No trial has a reading yet.</p>")
     rungs = rungs_of(outcome)
     judged = [row for row in outcome.rows if _grounds(row) is not None]
     parts = [
