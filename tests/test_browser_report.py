@@ -249,6 +249,10 @@ def test_trials_without_a_network_say_why(browse: Browse, folder: StudyFolder, o
         f"nas refine fake --pick trial:{behind.trial}",
         f"nas export fake --pick trial:{behind.trial}",
     ]
+    brief = next(row.trial for row in outcome.front if row.trial not in {one.trial for one in in_full(outcome)})
+    browser.execute_async_script(OPEN, brief)
+    command = panel_of(browser, f"Trial {brief}, complete").find_element(By.CSS_SELECTOR, ".take-away code")
+    assert command.text.endswith(" --as-is")  # the picks are among the refined
     number = outcome.front[0].trial
     browser.find_element(By.CSS_SELECTOR, f".front button[data-trial='{number}']").click()
     panel_of(browser, f"Trial {number}, complete")

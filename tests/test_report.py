@@ -117,6 +117,12 @@ def test_what_comes_from_outside_stays_text(outcome: Outcome, tmp_path: Path) ->
     assert data_in(text)["commands"]["study"] == shlex.quote(HOSTILE)
 
 
+def test_no_text_ends_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plotly.io.json.to_json_plotly", lambda data, engine: json.dumps(data))  # it escapes by itself
+    assert json.loads(page_module._script([HOSTILE])) == [HOSTILE]
+    assert "<" not in page_module._script([HOSTILE])
+
+
 def test_hovers_made_for_other_pages_are_escaped(outcome: Outcome) -> None:
     hovers = [h for drawn in front_figure(outcome).data for h in drawn.hovertext or () if "alert" in h]
     assert hovers

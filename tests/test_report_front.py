@@ -180,6 +180,14 @@ def test_refined_networks_and_the_line_stand_at_means_with_intervals(
         else:
             assert bar == pytest.approx((one.interval[1] - one.mean, one.mean - one.interval[0]))
             assert "mean of 5 full trainings" in drawn.hovertext[i]
+    row, values = outcome.front[0], (0.6, 0.95, 1.0, 1.0, 1.0)
+    near_one = refined.Refined(row, tuple(refinement(row, value, r) for r, value in enumerate(values, 1)))
+    (up,), (down,) = (
+        getattr(trace(front_figure(outcome, refined=[near_one]), "refined, mean").error_y, name)
+        for name in ("array", "arrayminus")
+    )
+    assert up == pytest.approx(1 - 0.91)  # cut at 1
+    assert down == pytest.approx(0.91 - near_one.interval[0])
     point = baseline(outcome.front[0], 0.7)
     outside = [replace(refinement(outcome.front[0], 0.8 + r / 100, r), trial=-1) for r in (1, 2, 3)]
     (line,) = held_in_full([point], [*(one for one in trainings if one.key != point.key), *outside])

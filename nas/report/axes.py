@@ -104,7 +104,7 @@ def _explained(front: Sequence[Point], name: str, full: bool) -> str:
         f"the straight line between the front's ends (trial {first.trial}: {least:.4f} at {_words(low, name)}; trial "
         f"{last.trial}: {most:.4f} at {_words(high, name)}; cost on its log scale)"
     )
-    if knee is first or round(accuracy - straight, 9) <= 0:
+    if knee is first:
         return f"Knee{by}: trial {knee.trial}. The front nowhere rises above {ends}, so its cheaper end is taken."
     rest = (
         f"From there to the best, trial {best.trial}, {100 * (best_accuracy - accuracy):.1f} points more cost "

@@ -69,7 +69,7 @@ function tell() {
   slider.setAttribute("aria-valuetext", `${said(most)} ${DATA.budget.unit}: trial ${step.trial}`);
   document.getElementById("most").textContent = `${said(most)} ${DATA.budget.unit}`;
   const button = make("button", `trial ${step.trial}`, { type: "button", "data-trial": step.trial, class: "trial" });
-  const words = make("span", `: ${said(step.cost)} ${DATA.budget.unit}, validation ${DATA.metric} ${step.words}`);
+  const words = make("span", ` of ${said(step.cost)} ${DATA.budget.unit}; validation ${DATA.metric} ${step.words}`);
   document.getElementById("bought").replaceChildren("buys ", button, words);
   document.getElementById("buy").replaceChildren(commandLine(`nas export ${study} --pick under:${most}${options}`));
 }
