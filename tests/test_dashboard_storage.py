@@ -320,6 +320,24 @@ def test_a_persons_note_stays_and_the_searchs_own_is_replaced(folder: StudyFolde
     assert noted(None) == (1, "about it")
 
 
+def test_of_many_trials_those_of_interest_have_notes(
+    folder: StudyFolder, storage: DashboardStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Records(folder.url)) as records:
+        front = {row.trial for row in Outcome.read(records, "fake").front}
+    tables = RDBStorage(folder.url)
+    dull = [row.trial for row in ROWS[:20] if row.trial not in front]
+    save_note_with_version(tables, 1, dull[0] + 1, 1, note(ROWS[dull[0]]))
+    save_note_with_version(tables, 1, dull[1] + 1, 1, "mine")
+    tables.engine.dispose()
+    assert all(note_of(storage, row.trial + 1) for row in ROWS)
+    monkeypatch.setattr(shown_module, "MANY", 29)
+    monkeypatch.setattr(shown_module, "FEW", 5)
+    noted = {row.trial for row in ROWS if note_of(storage, row.trial + 1)}
+    assert noted == {*front, dull[1], *range(25, 30)}
+    assert not [key for key in storage.get_study_system_attrs(1) if key.startswith(f"dashboard:{dull[0] + 1}:")]
+
+
 def test_markdown_takes_no_text_for_markup() -> None:
     assert plain("a *b* | <i>\nc `d` [e](f) # ~g~") == r"a \*b\* \| \<i\> c \`d\` \[e\](f) \# \~g\~"
     row = replace(PRUNED, reason=HOSTILE, worker="<b>", source="<i> trial 3", device="<u>")

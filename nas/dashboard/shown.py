@@ -26,7 +26,9 @@ from nas.tables import baseline_table, refinement_table, study_table
 Line = tuple[int, float]
 """A line of a table: its id, which may come again when it is replaced, and the moment at which its training ended."""
 FEW = 500
-"""Up to so many new evaluations are read one by one."""
+"""Up to so many new evaluations are read by their numbers; and so many of the last trials always have a note."""
+MANY = 2000
+"""Trials from which on not every one has a note."""
 
 
 @dataclass
@@ -81,7 +83,10 @@ class Shown:
             return {int(trial) for trial in connection.execute(query).scalars()}
 
     def attributes(self, name: str, trials: Sequence[FrozenTrial], stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Attributes for a study, to go over those that it has: figures, and notes where no person wrote one.
+        """A study's attributes with figures, and with notes where no person wrote one.
+
+        optuna-dashboard looks through all attributes once for each trial, so of a study with more than `MANY` trials
+        only those of the front, those trained in full and the last ones have notes, besides what a person wrote.
 
         Args:
             name: the study's.
@@ -99,16 +104,23 @@ class Shown:
             for trial in trials
             if trial.state == TrialState.RUNNING and len(trial.intermediate_values) > seen.get(trial.number, -1)
         ]
-        made: dict[str, Any] = {f"{PLOT}{name}:0": figure for name, figure in kept.figures.items()}
+        made = dict(stored) | {f"{PLOT}{name}:0": figure for name, figure in kept.figures.items()}
         if any(trial.intermediate_values for trial in running):
             drawn = learning_curves(kept.outcome, running)
             made |= {f"{PLOT}{name}:0": _json(figure) for name, figure in drawn.items()}
         if not _body(stored, None):
             made |= _noted(stored, None, kept.note)
         ids = {trial.number: trial._trial_id for trial in trials}
-        for row, text, automatic in self._notes(kept):
-            if row.trial in ids and _same(_body(stored, ids[row.trial]), automatic):
-                made |= _noted(stored, ids[row.trial], text)
+        last = len(trials) - FEW if len(trials) > MANY else 0
+        for row, text, automatic in self._notes(kept, last):
+            number = ids.get(row.trial)
+            if number is None or not _same(_body(stored, number), automatic):
+                continue
+            if text is None:
+                for key in _noted(stored, number, ""):
+                    made.pop(key, None)
+            else:
+                made |= _noted(stored, number, text)
         for trial in running:
             network = trial.user_attrs.get("architecture")
             if trial.number not in seen and network is not None and not _body(stored, trial._trial_id):
@@ -147,16 +159,21 @@ class Shown:
         self._kept[name] = kept
         return kept
 
-    def _notes(self, kept: _Kept) -> Iterator[tuple[Row, str, str]]:
-        """Each recorded trial with its note, and the one that the search itself wrote."""
+    def _notes(self, kept: _Kept, last: int) -> Iterator[tuple[Row, str | None, str]]:
+        """Each recorded trial with its note and the one that the search itself wrote; None for a note that is left out.
+
+        Args:
+            last: trials from this one on have notes, whatever they came to.
+        """
         front = {row.trial for row in kept.outcome.front}
         for line, row in kept.rows.items():
             if line not in kept.notes:
                 kept.notes[line] = trial_note(kept.outcome, row, None), note(row)
             text, automatic = kept.notes[line]
             if row.trial in front or row.trial in kept.refined:
-                text = trial_note(kept.outcome, row, kept.refined.get(row.trial))
-            yield row, text, automatic
+                yield row, trial_note(kept.outcome, row, kept.refined.get(row.trial)), automatic
+            else:
+                yield row, text if row.trial >= last else None, automatic
 
     def _lines(self, study: int, table: sa.Table) -> dict[Line, int]:
         """The lines of a table that belong to the study with this number, with their trials; -1 where it has none."""

@@ -107,13 +107,13 @@ class DashboardStorage(SearchStorage):
         return stored if number is None else Filled(stored, partial(self._made, study_id, name, number, stored))
 
     def _made(self, study_id: int, name: str, number: int, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What is added to a study's attributes; nothing, with a word in the terminal, where that fails."""
+        """A study's attributes with what is added; as they are, with a word in the terminal, where that fails."""
         try:
             with self._lock:
                 return self._shown.attributes(name, self._read(study_id, number), stored)
         except FAULTS:
             _log.exception("study %r is shown without what nas adds", name)
-            return {}
+            return stored
 
     def _read(self, study_id: int, number: int) -> list[FrozenTrial]:
         """All trials of a study with records, as Optuna has them."""
@@ -159,8 +159,8 @@ class Filled(Mapping[str, Any]):
     """A study's attributes, with more that are made at the first look beyond what a list of studies asks for.
 
     Args:
-        stored: as the database has them; they come before what is made.
-        make: what is added.
+        stored: as the database has them.
+        make: all of them, with what is added.
     """
 
     def __init__(self, stored: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> None:
@@ -169,7 +169,7 @@ class Filled(Mapping[str, Any]):
 
     @cached_property
     def _whole(self) -> dict[str, Any]:
-        return {**self._stored, **self._make()}
+        return dict(self._make())
 
     def __getitem__(self, key: str) -> Any:
         if key.startswith("preference:"):  # a list of studies asks this of each, and nothing that is made answers it
