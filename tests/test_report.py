@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import runpy
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from nas.report.figures import _ticks, colour, front_figure, si
 from nas.report.page import page, write_report
 from nas.report.shares import shares_figure
 from nas.seal import Reading, Seal
+from nas.study_folder import StudyFolder
 from tests.fake_study import HOSTILE, rows, write_study
 
 
@@ -95,6 +97,15 @@ def test_it_loads_nothing_from_anywhere(text: str) -> None:
     assert "http" not in policy[0]
     assert sum("plotly.js v" in script for script in parsed.scripts) == 1
     assert len(text) < 6_000_000
+
+
+def test_a_thousand_trials_of_six_modules_stay_small(tmp_path: Path) -> None:
+    bench = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "bench_report"))
+    folder = StudyFolder(tmp_path, "large")
+    bench["write"](folder, 1000)
+    assert main(["report", "large", "--studies-dir", str(tmp_path)]) == 0
+    assert folder.report.stat().st_size < 6_000_000
+    assert len(data_in(folder.report.read_text())["trials"]["widths"][0]) == 36
 
 
 def test_what_comes_from_outside_stays_text(outcome: Outcome, tmp_path: Path) -> None:

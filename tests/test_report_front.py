@@ -316,6 +316,16 @@ def test_the_command_measures_the_front_and_the_refined(
     assert "median of 1 run, " in text
 
 
+def test_before_the_first_complete_trial_there_is_nothing_to_measure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_study(tmp_path, "empty", [])
+    assert main(["report", "empty", "--studies-dir", str(tmp_path), "--latency"]) == 0
+    assert "no latency to measure" in capsys.readouterr().err
+    assert not folder.latency.exists()
+    assert folder.report.exists()
+
+
 def test_hardware_from_a_file_stays_text(outcome: Outcome) -> None:
     times = Latency({outcome.front[0].key: 1.0}, HOSTILE, 1, 50, {"torch": HOSTILE})
     assert "<script>alert" not in page(outcome, latency=times)

@@ -77,6 +77,8 @@ def report(
         advantage = study_headline(records, outcome)
         read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
     networks = worth_measuring(outcome, trainings) if latency else []
+    if latency and not networks:
+        say("No trial is complete yet, so there is no latency to measure.")
     if networks:
         say(f"Measuring the latency of {len(networks):,} networks on the CPU, with one thread.")
     times = measure_latency(folder.latency, study, networks) if networks else read_latency(folder.latency, study)

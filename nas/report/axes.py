@@ -54,10 +54,9 @@ def _axis(name: str, outcome: Outcome, refined: Sequence[Refined], latency: Mapp
     ]
     full = [(one.row, at, one.mean) for one in settled(refined) if (at := cost(one.row)) is not None]
     brief_front, full_front = _front(complete), _front(full)
-    costs = [row.cost if name == "params" else (cost(row) or 0) for row in outcome.rows]
     return {
         "title": "latency of one image, ms" if name == "latency" else cost_name(name),
-        "dtick": log_step([at for at in costs if at > 0]),
+        "dtick": log_step([at for row in outcome.rows if (at := cost(row)) is not None]),
         "front": _line(brief_front),
         "refined": _line(full_front),
         "labels": _arrows(full_front or brief_front),
