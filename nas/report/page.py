@@ -174,7 +174,7 @@ def _plain(figure: go.Figure) -> dict[str, Any]:
 
 
 def _script(data: Any) -> str:
-    """JSON for a script, figures within it too; "<" never appears in it, whatever plotly does, so no text can end the script."""
+    """JSON for a script, figures within it too; without "<", whatever plotly does, so that no text ends the script."""
     from plotly.io.json import to_json_plotly
 
     text: str = to_json_plotly(data, engine="json")
