@@ -101,8 +101,7 @@ def report(
     say(outcome.headline)
     print(path)
     if png is not None:  # after the page, which needs no browser
-        from nas.refined import networks as refined_networks
         from nas.report.png import pictures, write_pngs
 
-        for picture in write_pngs(pictures(outcome, known, refined_networks(outcome.rows, trainings)), png):
+        for picture in write_pngs(pictures(outcome, known, trainings), png):
             print(picture)

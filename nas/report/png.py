@@ -12,9 +12,9 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nas.errors import NasError, written
-from nas.held import Held
+from nas.held import Held, held_in_full
 from nas.outcome import Outcome
-from nas.refined import Refined
+from nas.refined import Refinement, networks
 from nas.report.curves import curves_section
 from nas.report.figures import front_figure
 from nas.report.matters import matters_section
@@ -41,14 +41,16 @@ class Picture:
     figure: go.Figure
 
 
-def pictures(outcome: Outcome, known: Sequence[Held] = (), refined: Sequence[Refined] = ()) -> list[Picture]:
+def pictures(outcome: Outcome, known: Sequence[Held] = (), trainings: Sequence[Refinement] = ()) -> list[Picture]:
     """The figures of a study that has at least one trial, in the order of the page; those without data are left out.
 
     Args:
         known: networks that no search proposed.
-        refined: those trained in full.
+        trainings: full ones, with fresh seeds.
     """
-    front = Picture("front", "Front", front_figure(outcome, known, refined=refined, hover=False))
+    held = (*known, *held_in_full([training for one in known for training in one.trainings], trainings))
+    drawn = front_figure(outcome, held, refined=networks(outcome.rows, trainings), hover=False)
+    front = Picture("front", "Front", drawn)
     found = [front, *(one for make in SECTIONS for one in pictures_of(make(outcome)))]
     return [Picture(one.name, f"{outcome.study}: {one.title}", one.figure) for one in found]
 
@@ -140,6 +142,7 @@ def dressed(picture: Picture) -> go.Figure:
         width=WIDTH,
         height=HEIGHT,
     )
+    figure.update_annotations(bgcolor="rgba(255, 255, 255, 0.85)")  # a label lies over marks
     bar = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 0.5, "yanchor": "middle", "len": 1, "thickness": 12}
     for trace in figure.data:
         for owner in (trace, getattr(trace, "marker", None), getattr(trace, "line", None)):
