@@ -31,12 +31,14 @@ from nas.dashboard.figures import CURVES, FRONT, HYPERVOLUME, ORDER, SHARES
 from nas.dashboard.notes import trial_note
 from nas.dashboard.server import dashboard_storage
 from nas.dashboard.storage import DashboardStorage
+from nas.errors import StudyError
 from nas.outcome import Outcome
 from nas.records import Records, Row, evaluation_table
 from nas.search.notes import note, plain
 from nas.search.reporting import MARK
 from nas.study_folder import StudyFolder
-from tests.fake_study import HOSTILE, architecture, rows, write_study
+from tests.fake_study import HOSTILE, architecture, identity, rows, settings, write_study
+from tests.test_postgresql import server  # noqa: F401  (a fixture)
 
 ROWS = rows(30)
 PRUNED = next(row for row in ROWS if row.state == "pruned")
@@ -114,6 +116,14 @@ def test_all_figures_are_there_in_both_ways_that_attributes_are_read(storage: Da
     assert (
         storage.get_study_system_attrs(1)["study:metric_names"] if "study:metric_names" in study.system_attrs else True
     )
+
+
+def test_of_many_trials_the_points_say_little(storage: DashboardStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_module, "TEXTS", 29)
+    pruned = next(one for one in plots(storage)[FRONT]["data"] if str(one.get("name")).startswith("pruned"))
+    assert "hovertext" not in pruned
+    assert pruned["hovertemplate"].startswith("<b>trial %{customdata}</b>")
+    assert PRUNED.trial in pruned["customdata"]
 
 
 def test_a_figure_is_kept_where_optuna_dashboard_keeps_one() -> None:
@@ -206,6 +216,30 @@ def test_another_programs_study_is_shown_as_it_is(tmp_path: Path) -> None:
     assert type(made.get_study_system_attrs(study)) is dict
     made.close()
     tables.engine.dispose()
+
+
+def test_a_study_in_postgresql_is_shown_and_not_written_to(server: str) -> None:  # noqa: F811
+    with closing(Records(server)) as records:
+        records.create()
+        study = records.add_study("fake", identity(), settings("fake"))
+        for row in ROWS:
+            records.add(study.id, row)
+    tables = RDBStorage(server)
+    optuna.create_study(storage=tables, study_name="fake", directions=["maximize", "minimize"]).ask()
+    tables.engine.dispose()
+    made = dashboard_storage(server)
+    assert plots(made).keys() == set(ORDER)
+    assert note_of(made, None).startswith("**Study fake: ")
+    with pytest.raises(optuna.exceptions.StorageInternalError) as refused:
+        made.set_study_user_attr(1, "a", 1)
+    assert "read-only transaction" in str(refused.value.__cause__)
+    made.close()
+    written = dashboard_storage(server, writable=True)
+    written.set_study_user_attr(1, "a", 1)
+    assert written.get_study_user_attrs(1) == {"a": 1}
+    written.close()
+    with pytest.raises(StudyError, match=r"is out of reach"):
+        dashboard_storage(server.replace("/postgres", "/nosuch"))
 
 
 # Trials

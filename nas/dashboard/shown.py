@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import plotly.graph_objects as go
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
+from plotly.io.json import to_json_plotly
 
 from nas.architecture import Architecture
 from nas.baseline_rows import baselines
 from nas.dashboard.artifacts import CURVE, confusion_csv, curve_csv
-from nas.dashboard.figures import figures, learning_curves
+from nas.dashboard.figures import CURVES, Plot, figures, with_running
 from nas.dashboard.notes import running_note, study_note, trial_note
 from nas.held import held
 from nas.metric import metric_of
@@ -38,6 +38,9 @@ class _Kept:
     Args:
         token: all that it was made of, in short.
         rows: evaluations by their lines.
+        figures: by their ids, as text.
+        curves: the learning curves, to which running trials are added.
+        note: the study's.
         notes: of trials by their lines: what is shown, and what the search itself wrote.
     """
 
@@ -46,6 +49,7 @@ class _Kept:
     outcome: Outcome
     refined: dict[int, Refined]
     figures: dict[str, str]
+    curves: Plot
     note: str
     notes: dict[Line, tuple[str, str]] = field(default_factory=dict)
 
@@ -104,10 +108,9 @@ class Shown:
             for trial in trials
             if trial.state == TrialState.RUNNING and len(trial.intermediate_values) > seen.get(trial.number, -1)
         ]
-        made = dict(stored) | {f"{PLOT}{name}:0": figure for name, figure in kept.figures.items()}
+        made = dict(stored) | {f"{PLOT}{figure}:0": text for figure, text in kept.figures.items()}
         if any(trial.intermediate_values for trial in running):
-            drawn = learning_curves(kept.outcome, running)
-            made |= {f"{PLOT}{name}:0": _json(figure) for name, figure in drawn.items()}
+            made[f"{PLOT}{CURVES}:0"] = to_json_plotly(with_running(kept.curves, running))
         if not _body(stored, None):
             made |= _noted(stored, None, kept.note)
         ids = {trial.number: trial._trial_id for trial in trials}
@@ -152,10 +155,12 @@ class Shown:
         outcome = Outcome.of(study, sorted(rows_there.values(), key=lambda row: row.trial))
         refined = networks(outcome.rows, refinements(self._records, study.id) if trained else [])
         known = held(baselines(self._records, study.id))
-        drawn = {figure_id: _json(figure) for figure_id, figure in figures(outcome, known, refined).items()}
+        plots = figures(outcome, known, refined)
+        drawn = {name: to_json_plotly(plot) for name, plot in plots.items()}
         notes = {} if kept is None else {line: text for line, text in kept.notes.items() if line in rows_there}
         by_trial = {one.row.trial: one for one in refined}
-        kept = _Kept(token, rows_there, outcome, by_trial, drawn, study_note(outcome, refined), notes)
+        about = study_note(outcome, refined)
+        kept = _Kept(token, rows_there, outcome, by_trial, drawn, plots[CURVES], about, notes)
         self._kept[name] = kept
         return kept
 
@@ -196,11 +201,6 @@ class Shown:
 # How optuna-dashboard keeps a figure and a note among a study's attributes; its functions for that write to a storage.
 
 PLOT = "dashboard:plot_data:"
-
-
-def _json(figure: go.Figure) -> str:
-    text: str = figure.to_json()
-    return text
 
 
 def _about(trial_id: int | None) -> str:
