@@ -178,3 +178,16 @@ def test_the_scale_has_round_numbers_that_do_not_touch(points: list[tuple[float,
 
 def test_nothing_to_draw_is_no_line() -> None:
     assert lines_of([Kind("complete", "○", "", [(1e3, 0.2)])], low=0.5) == []
+
+
+def test_a_table_on_a_narrow_terminal_is_whole(
+    folder: StudyFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert front(folder, "--no-plot") == 0
+    piped = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert front(folder, "--no-plot") == 0
+    assert capsys.readouterr().out == piped

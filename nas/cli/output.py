@@ -1,4 +1,4 @@
-"""Data goes to stdout, words to stderr; a table keeps all of its columns when it is not on a terminal."""
+"""Data goes to stdout, words to stderr; a table keeps all of its columns, however narrow the terminal."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
         table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: a [bracket] in a reason is no markup
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(table)
+    # A terminal too narrow breaks the lines; rich would cut names and numbers off until nothing can be read.
+    Console(file=sys.stdout, highlight=False, width=200).print(table)
