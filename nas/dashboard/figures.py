@@ -51,14 +51,16 @@ def figures(outcome: Outcome, known: Sequence[Held], refined: Sequence[Refined])
         FRONT: _dressed("Front", lambda: front_figure(outcome, known, refined=refined, hover=few)),
         CURVES: _dressed("Learning curves", lambda: curves_figure(outcome)),
         HYPERVOLUME: _dressed("Hypervolume of the front", lambda: hypervolume_figure(outcome)),
-        SHARES: _dressed("Share of 3x3 and 5x5 filters by depth", lambda: shares_figure(outcome)),
+        SHARES: _dressed("Share of 3x3 and 5x5 by depth", lambda: shares_figure(outcome)),
     }
     if not few:
         for trace in made[FRONT]["data"]:
             if "customdata" in trace:
                 trace["hovertemplate"] = "<b>trial %{customdata}</b><br>%{x:,}: %{y:.4f}<extra></extra>"
-    epochs = int(outcome.settings["epochs"])
-    made[CURVES]["layout"]["xaxis"] |= {"range": [0.5, epochs + 0.5], "tick0": 1, "dtick": -(-epochs // 8)}
+    curves, epochs = made[CURVES]["layout"], int(outcome.settings["epochs"])
+    curves["xaxis"] |= {"range": [0.5, epochs + 0.5], "tick0": 1, "dtick": -(-epochs // 8)}
+    if made[CURVES]["data"] and curves.pop("annotations", None):  # rungs at 1 and 3 have no room for their names here
+        curves["title"]["text"] += " (dotted: rungs)"
     return made
 
 
@@ -83,7 +85,7 @@ def with_running(curves: Plot, running: Sequence[FrozenTrial]) -> Plot:
         "marker": {"size": 5},
         "hovertemplate": "<b>trial %{customdata}</b>, running<br>epoch %{x}: %{y:.4f}<extra></extra>",
     }
-    return {**curves, "data": [*curves["data"], trace]}
+    return {"data": [*curves["data"], trace], "layout": {**curves["layout"], "showlegend": True}}
 
 
 def _dressed(title: str, make: Callable[[], go.Figure]) -> Plot:
