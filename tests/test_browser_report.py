@@ -112,6 +112,7 @@ return Object.keys(FIGURES).map((name) => {
   return {
     name, figure: box(figure), plot: box(figure.querySelector(".nsewdrag")), legend: legend && box(legend),
     texts: texts.map((text) => [text.textContent, ...box(text)]),
+    buttons: [...figure.querySelectorAll(".modebar-btn")].map(box),
     ticks: [...figure.querySelectorAll(".xtick text")].map(box),
   };
 });"""
@@ -128,6 +129,8 @@ def assert_fits(browser: webdriver.Chrome) -> None:
             assert not cut, f"{text!r} is cut off in {entry['name']}"
         if entry["legend"]:
             assert entry["legend"][3] <= entry["plot"][1] + 2, f"the legend lies over {entry['name']}"
+        for x0, _, _, y1 in entry["buttons"] if entry["legend"] else []:
+            assert entry["legend"][2] <= x0 or entry["legend"][1] >= y1, f"buttons of {entry['name']} over its legend"
         assert entry["plot"][2] - entry["plot"][0] > 0.5 * (right - left), entry["name"]
         ticks = sorted(entry["ticks"])
         assert all(a[2] <= b[0] + 1 for a, b in pairwise(ticks)), f"ticks of {entry['name']} overlap"
@@ -146,6 +149,11 @@ def test_the_report_is_drawn_and_fits(browse: Browse, folder: StudyFolder, outco
             assert_fits(browser)
             figure, panel = (browser.find_element(By.ID, name).rect for name in ("front", "panel"))
             if size == DESKTOP:
+                titles = browser.execute_script(
+                    "return [...document.querySelectorAll('#front [data-title]')].map(e => e.dataset.title)"
+                )
+                assert "Zoom" in titles
+                assert not [title for title in titles if "Share" in title]  # plotly's would send the study away
                 assert panel["x"] >= figure["x"] + figure["width"]  # beside it
             else:
                 assert panel["y"] >= figure["y"] + figure["height"]  # below it

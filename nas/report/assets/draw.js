@@ -44,8 +44,8 @@ function show(name) {
       trace.hoverinfo = "text";
     }
   }
-  const config = {
-    responsive: true, displaylogo: false, displayModeBar: !narrow.matches, modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  const config = { // plotly's own button would send the study to its makers
+    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", displayModeBar: !narrow.matches, modeBarButtonsToRemove: ["select2d", "lasso2d"],
   };
   put(layout, { ...look(figure), ...labels(layout) }); // all at once: plotly places the legend for the margins it first sees
   return Plotly.newPlot(element, figure.data, layout, config).then(() => {

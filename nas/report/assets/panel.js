@@ -48,7 +48,11 @@ function closePanel() {
 
 function resized(beside) {
   const drawn = [...beside.querySelectorAll(":scope > .stay .figure")].filter((figure) => figure.data);
-  return Promise.all(drawn.map((figure) => Plotly.Plots.resize(figure)));
+  return Promise.all(drawn.map(async (figure) => {
+    const top = figure._fullLayout._size.t;
+    await Plotly.Plots.resize(figure);
+    if (figure._fullLayout._size.t !== top) await Plotly.redraw(figure); // the legend's lines changed: the colour bar lags
+  }));
 }
 
 function fill(number) {
