@@ -110,6 +110,16 @@ def test_list_tells_what_each_study_is(folder: StudyFolder, capsys: pytest.Captu
     assert "just now" in lines[1]
 
 
+def test_a_reader_is_no_change(folder: StudyFolder) -> None:
+    for path in folder.path.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    (folder.path / "study.db-wal").touch()  # as sqlite leaves them that was opened read only
+    (folder.path / "study.db-shm").write_bytes(bytes(10))
+    changed = studies.look(folder).changed
+    assert changed is not None
+    assert changed.timestamp() == 10**9
+
+
 def test_list_has_a_word_for_what_cannot_be_read(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
     def made(name: str) -> StudyFolder:
         other = StudyFolder(folder.studies_dir, name)
