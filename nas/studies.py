@@ -222,7 +222,8 @@ def _disk(path: Path) -> tuple[int | None, datetime | None]:
             with suppress(OSError):
                 found = os.lstat(os.path.join(folder, name))
                 size += found.st_size
-                if found.st_size and not name.endswith("-shm"):  # readers make that one, and an empty log
+                by_a_reader = name.endswith("-shm") or (name.endswith("-wal") and not found.st_size)
+                if not by_a_reader:
                     newest = max(newest, found.st_mtime)
     return size, datetime.fromtimestamp(newest, UTC) if newest else None
 
