@@ -82,6 +82,22 @@ def test_a_budget_buys_what_export_picks(outcome: Outcome, full: list[refined.Re
             picked(outcome, found, f"under:{offered['low'] - 1}")
 
 
+def test_a_budget_is_of_the_studys_own_cost(outcome: Outcome) -> None:
+    by_macs = [replace(row, cost=row.macs) for row in outcome.rows]
+    complete = [row for row in by_macs if row.state == "complete"]
+    front = pareto.front([row.cost for row in complete], [row.val_accuracy or 0.0 for row in complete])
+    settings = {**outcome.settings, "cost": "macs"}
+    study = replace(outcome, settings=settings, rows=tuple(by_macs), front=tuple(complete[i] for i in front))
+    offered = budget(study, [])
+    assert offered is not None
+    assert offered["unit"] == "MACs"
+    for limit in (offered["low"], offered["at"], offered["high"]):
+        assert bought(offered["steps"], limit) == study.pick(f"under:{limit}").trial
+    text = page(study)
+    assert 'value="macs" checked' in text
+    assert data_in(text)["front"]["cost"] == "macs"
+
+
 def test_refined_networks_of_few_trainings_are_no_choice(outcome: Outcome, full: list[refined.Refined]) -> None:
     (lucky,) = (one for one in full if len(one.trainings) == 1)
     offered = budget(outcome, full)

@@ -1,4 +1,4 @@
-"""The report's part on the front: the figure, and the networks of the front with the commands that export them."""
+"""The report's part on the front: the figure with what a reader chooses by, and a table of its networks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from nas.report.figures import front_figure
 from nas.report.latency import Latency
 from nas.report.section import Section
 from nas.report.trials import columns, full_trainings, latencies, sides_of
+
+SLIDER = (
+    '<div class="budget"><label for="budget">A budget of <b id="most"></b></label> <span id="bought"></span>'
+    '<input type="range" id="budget" min="0" max="1000" step="1"><div id="buy"></div></div>'
+)
+"""Its ends and its words are the script's."""
 
 
 def front_section(
@@ -41,13 +47,13 @@ def front_section(
     buys = budget(outcome, refined)
     parts = [
         "<h2>Front</h2>",
-        f"<p>{_reading(outcome, bool(refined))}</p>",
+        f"<p>{_reading(bool(refined))}</p>",
         "" if advantage is None else _advantage(outcome, advantage),
         '<div class="beside"><div class="stay">',
         f'<div class="controls">{_switch(over, outcome.cost)}<button id="zoom" type="button">Zoom to the front</button>'
         "</div>",
         '<div class="over"><div class="figure" id="front"></div><div id="marks" aria-hidden="true"></div></div>',
-        "" if buys is None else _slider(outcome),
+        "" if buys is None else SLIDER,
         '<p id="knee"></p>',
     ]
     if latency is not None and "latency" in over:
@@ -72,7 +78,7 @@ def front_section(
     return Section("\n".join(parts), {"front": front_figure(outcome, known, refined=refined, hover=False)}, data)
 
 
-def _reading(outcome: Outcome, refined: bool) -> str:
+def _reading(refined: bool) -> str:
     stars = " Stars are means of full trainings, with 95 % of the mean." if refined else ""
     return (
         "Each mark is one network: up is more accurate, left costs less. No network to the left of the line is as "
@@ -82,20 +88,12 @@ def _reading(outcome: Outcome, refined: bool) -> str:
 
 def _switch(over: Mapping[str, object], cost: str) -> str:
     words = {"params": "parameters", "macs": "MACs", "latency": "latency"}
-    choices = "".join(
+    buttons = "".join(
         f'<label><input type="radio" name="axis" value="{name}"{" checked" * (name == cost)}><span>{words[name]}</span>'
         "</label>"
         for name in over
     )
-    return f'<fieldset class="switch"><legend>Cost</legend>{choices}</fieldset>'
-
-
-def _slider(outcome: Outcome) -> str:
-    return (
-        '<div class="budget"><label for="budget">A budget of <b id="most"></b></label> <span id="bought">'
-        '</span><input type="range" id="budget" min="0" max="1000" step="1"><div id="buy"></div>'
-        "</div>"
-    )
+    return f'<fieldset class="switch"><legend>Cost</legend>{buttons}</fieldset>'
 
 
 def front_table_section(outcome: Outcome, refined: Sequence[Refined]) -> Section:
