@@ -33,7 +33,7 @@ from nas.dashboard.server import dashboard_storage
 from nas.dashboard.storage import DashboardStorage
 from nas.errors import StudyError
 from nas.outcome import Outcome
-from nas.records import Records, Row, evaluation_table
+from nas.records import Records, Row, claim_table, evaluation_table
 from nas.search.notes import note, plain
 from nas.search.reporting import MARK
 from nas.study_folder import StudyFolder
@@ -280,6 +280,29 @@ def test_running_trials_have_their_curve_and_their_modules(folder: StudyFolder, 
         assert drawn["y"][epoch - 1] == value
     study.tell(trial, state=TrialState.FAIL)
     assert not any("running" in str(name) for name in names(plots(storage)[CURVES]))
+    tables.engine.dispose()
+
+
+def test_a_trial_that_is_set_aside_waits(folder: StudyFolder, storage: DashboardStorage) -> None:
+    tables = RDBStorage(folder.url)
+    trial = optuna.load_study(study_name="fake", storage=tables).ask()
+    tables.set_trial_intermediate_value(trial._trial_id, 1, 0.25)
+    row = replace(rows(31)[30], trial=trial.number, state="paused", reason="behind", curve=((1, 0.25, 1.0),))
+    with closing(Records(folder.url)) as records, records.writing() as connection:
+        records.add(1, row, connection)
+        connection.execute(
+            claim_table.insert().values(study=1, key=row.key, trial=row.trial, worker="w", state="paused")
+        )
+    for found in (storage.get_trial(trial._trial_id), storage.get_all_trials(1)[-1]):
+        assert found.state == TrialState.WAITING
+    assert storage.get_all_trials(1, states=[TrialState.RUNNING]) == []
+    assert not any("running" in str(name) for name in names(plots(storage)[CURVES]))
+    assert note_of(storage, trial._trial_id).startswith("**Paused, validation accuracy")
+    with closing(Records(folder.url)) as records, records.writing() as connection:
+        connection.execute(claim_table.update().values(state="held"))
+    tables.set_trial_intermediate_value(trial._trial_id, 2, 0.5)
+    assert storage.get_all_trials(1)[-1].state == TrialState.RUNNING
+    assert "running (1)" in names(plots(storage)[CURVES])
     tables.engine.dispose()
 
 

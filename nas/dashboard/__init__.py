@@ -1,1 +1,1 @@
-"""optuna-dashboard on a study, read-only, for one person on this machine."""
+"""optuna-dashboard on a study, with what it lacks for two objectives; read-only, elsewhere by token."""

@@ -30,9 +30,8 @@ def trial_note(outcome: Outcome, row: Row, refined: Refined | None) -> str:
     if row.source:
         lines.append(f"Trained in another study: {plain(row.source)}")
     lines += [_table(row.architecture), rule_verdict(row.architecture, outcome.rule)]
-    lines.append(
-        f"{row.seconds:.1f} s on {plain(row.device)}, {row.threads} threads, seed {row.seed}, {plain(row.worker)}"
-    )
+    threads = f"{row.threads} thread{'s' * (row.threads != 1)}"
+    lines.append(f"{row.seconds:.1f} s on {plain(row.device)}, {threads}, seed {row.seed}, {plain(row.worker)}")
     return "\n\n".join(lines)
 
 

@@ -33,8 +33,9 @@ _log = logging.getLogger(__name__)
 class DashboardStorage(SearchStorage):
     """As the database has it, and for a study with records more than that; see `Shown`.
 
-    Trials have their constraints where optuna-dashboard reads them, and artifacts that nobody wrote. Reading goes
-    through the cache of `SearchStorage`: a trial that has ended, or is set aside, is read once. Safe from any thread.
+    Trials have their constraints where optuna-dashboard reads them, and artifacts that nobody wrote; those that are
+    set aside wait. Reading goes through the cache of `SearchStorage`: a trial that has ended, or is set aside, is read
+    once. Safe from any thread.
 
     Args:
         tables: Optuna's side of the database.
@@ -77,8 +78,9 @@ class DashboardStorage(SearchStorage):
                 return super().get_all_trials(study_id, deepcopy, states)
         with self._lock:
             answered = cache(lambda: self._shown.answered(number))
-            trials = self._read(study_id, number)
-            found = [self._dressed(trial, answered) for trial in trials if states is None or trial.state in states]
+            aside = set_aside(self._records, number)
+            trials = [self._dressed(trial, answered, trial.number in aside) for trial in self._read(study_id, number)]
+        found = [trial for trial in trials if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -89,7 +91,8 @@ class DashboardStorage(SearchStorage):
         if number is None:
             return trial
         with self._lock:
-            return copy.deepcopy(self._dressed(trial, lambda: self._shown.answered(number)))
+            aside = trial.number in set_aside(self._records, number)
+            return copy.deepcopy(self._dressed(trial, lambda: self._shown.answered(number), aside))
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         """Of the trial as `get_trial` gives it."""
@@ -134,11 +137,12 @@ class DashboardStorage(SearchStorage):
             found = connection.execute(query.where(trials.c.trial_id == trial_id)).scalar()
         return None if found is None else str(found)
 
-    def _dressed(self, trial: FrozenTrial, answered: Callable[[], Container[int]]) -> FrozenTrial:
+    def _dressed(self, trial: FrozenTrial, answered: Callable[[], Container[int]], aside: bool) -> FrozenTrial:
         """A trial as it is shown; the trial itself is left as it is, others hold it.
 
         Args:
             answered: trials that have a confusion matrix; asked for trials that were not seen ended before.
+            aside: it was set aside. Optuna knows only that it has not ended, and would draw it as busy.
         """
         before = self._trials.get(trial._trial_id)
         if before is not None and before[0] is trial:
@@ -150,6 +154,8 @@ class DashboardStorage(SearchStorage):
         attrs |= trial_artifacts(trial, trial.state == TrialState.COMPLETE and trial.number in answered())
         dressed.system_attrs = attrs
         dressed.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in LONG}
+        if aside and trial.state == TrialState.RUNNING:
+            dressed.state = TrialState.WAITING
         if trial.state.is_finished():
             self._trials[trial._trial_id] = trial, dressed
         return dressed
