@@ -349,7 +349,7 @@ def test_the_report_follows_the_theme_zooms_and_answers_a_hover(browse: Browse, 
     ActionChains(browser).move_to_element(marks[-1]).perform()
     hover = WebDriverWait(browser, 30).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#front .hovertext"))
     assert "trial" in hover[0].text
-    assert "widths 1x1 · reduce 3x3" in hover[0].text
+    assert "1x1 · reduce→3x3" in hover[0].text
     assert complaints(browser) == []
 
 

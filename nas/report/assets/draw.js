@@ -16,7 +16,7 @@ function look(figure) {
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
     "xaxis.gridcolor": rule, "yaxis.gridcolor": rule, "xaxis.linecolor": rule, "yaxis.linecolor": rule,
     "xaxis.zerolinecolor": rule, "yaxis.zerolinecolor": rule,
-    "hoverlabel.bgcolor": card, "hoverlabel.font.color": ink, "hoverlabel.bordercolor": rule,
+    "hoverlabel.bgcolor": card, "hoverlabel.font.color": ink, "hoverlabel.bordercolor": rule, "hoverlabel.align": "left",
     "modebar.bgcolor": "rgba(0,0,0,0)", "modebar.color": colour("--quiet"), "modebar.activecolor": ink,
     "margin.l": small ? 52 : 70, "margin.r": small ? 8 : 20,
     "margin.t": small ? (legend ? 64 : 16) : 40, "margin.b": small && bar ? 104 : 56,
@@ -51,6 +51,9 @@ function show(name) {
   return Plotly.newPlot(element, figure.data, layout, config).then(() => {
     element.on("plotly_click", (event) => clicked(event, element));
     if (name === "front") {
+      const marks = document.getElementById("marks"); // they lie over what a hover says
+      element.on("plotly_hover", () => marks.classList.add("faint"));
+      element.on("plotly_unhover", () => marks.classList.remove("faint"));
       element.on("plotly_afterplot", ring);
       ring();
     }

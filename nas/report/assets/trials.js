@@ -45,8 +45,10 @@ function hoverText(number, i) {
   ];
   if (full) text.push(escaped(full.words));
   if (DATA.latency[number]) text.push(`${DATA.latency[number].toPrecision(3)} ms an image`);
-  text.push(`${TRIALS.seconds[i].toFixed(1)} s`, "widths 1x1 · reduce 3x3 · 3x3 · reduce 5x5 · 5x5 · pool: share");
-  for (const one of modulesOf(i)) text.push(`${one.widths.join(" · ")}: ${one.share.toFixed(2)}`);
+  text.push(`${TRIALS.seconds[i].toFixed(1)} s`, "1x1 · reduce→3x3 · reduce→5x5 · pool: share");
+  for (const { widths: w, share } of modulesOf(i)) {
+    text.push(`${w[0]} · ${w[1]}→${w[2]} · ${w[3]}→${w[4]} · ${w[5]}: ${share.toFixed(2)}`);
+  }
   if (TRIALS.reason[i]) text.push(...lines(TRIALS.reason[i], 46).map(escaped));
   return text.join("<br>");
 }
