@@ -358,6 +358,14 @@ def test_a_persons_note_stays_and_the_searchs_own_is_replaced(folder: StudyFolde
     save_note_with_version(tables, 1, 5, 3, "long " * 1000)
     save_note_with_version(tables, 1, 5, 4, note(ROWS[4]))  # leaves empty pieces of the long one
     save_note_with_version(tables, 1, None, 1, "about it")
+    study = optuna.load_study(study_name="fake", storage=tables)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    long = replace(rows(31)[30], trial=30, state="failed", reason="too long " * 300)
+    save_note_with_version(tables, 1, 31, 1, note(long))
+    with closing(Records(folder.url)) as records:
+        records.add(1, long)
+        outcome = Outcome.read(records, "fake")
+    whole = trial_note(outcome, outcome.rows[-1], None)
     tables.engine.dispose()
     attrs = storage.get_study_system_attrs(1)
 
@@ -374,6 +382,7 @@ def test_a_persons_note_stays_and_the_searchs_own_is_replaced(folder: StudyFolde
     assert noted(4) == (0, shown(ROWS[3]))
     assert noted(PRUNED.trial + 1) == (2, shown(PRUNED))
     assert noted(5) == (4, shown(ROWS[4]))
+    assert get_note_from_system_attrs(attrs, 31) == {"version": 1, "body": whole}
     assert noted(None) == (1, "about it")
 
 

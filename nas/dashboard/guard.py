@@ -72,24 +72,22 @@ class Guard:
         host = environ.get("HTTP_HOST", "")
         if not self._is_ours(host):
             return _refuse(start_response, "403 Forbidden", "this dashboard does not answer to that Host")
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "").rstrip("/")
+        writes = method not in ("GET", "HEAD")
+        if writes and not (
+            self._writable and any(method == one and pattern.fullmatch(path) for one, pattern in WRITABLE)
+        ):
+            reason = "only notes and artifacts may be written here; a study is changed by nas itself"
+            reason = reason if self._writable else "this dashboard is read-only"
+            return _refuse(start_response, "405 Method Not Allowed", reason, ("Allow", "GET, HEAD"))
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and not _same_origin(origin, host):
             return _refuse(start_response, "403 Forbidden", "this dashboard does not answer to other pages")
+        if writes and origin is None:  # every browser gives it when it writes
+            return _refuse(start_response, "403 Forbidden", "a request that writes has to give its Origin")
         refused = self._without_token(environ, start_response)
         if refused is not None:
             return refused
-        method = environ["REQUEST_METHOD"]
-        if method not in ("GET", "HEAD"):
-            path = environ.get("PATH_INFO", "")
-            if not self._writable:
-                return _refuse(
-                    start_response, "405 Method Not Allowed", "this dashboard is read-only", ("Allow", "GET, HEAD")
-                )
-            if not any(method == one and pattern.fullmatch(path.rstrip("/")) for one, pattern in WRITABLE):
-                reason = "only notes and artifacts may be written here; a study is changed by nas itself"
-                return _refuse(start_response, "405 Method Not Allowed", reason, ("Allow", "GET, HEAD"))
-            if origin is None:  # every browser gives it when it writes
-                return _refuse(start_response, "403 Forbidden", "a request that writes has to give its Origin")
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # optuna-dashboard 0.21 fails without the header
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
