@@ -102,10 +102,14 @@ def test_known_and_refined_networks_are_drawn(folder: StudyFolder, capsys: pytes
     records = Records(folder.url)
     study = records.study("fake").id
     best = Outcome.read(records, "fake").front[-1]
+    assert front(folder) == 0
+    assert "Trained in full" not in capsys.readouterr().err
     add_refinement(records, study, refinement(best, 0.97, 1))
     add_baseline(records, study, baseline("big", params=9_000, val_accuracy=0.9, confusion=None))
     assert front(folder) == 0
-    assert "▲ refined, mean" in (text := capsys.readouterr().out)
+    text, words = capsys.readouterr()
+    assert "▲ refined, mean" in text
+    assert "Trained in full: 1; --pick chooses among these" in words
     assert "◆" not in text
     assert front(folder, "--with-baselines") == 0
     assert "◆ known network" in capsys.readouterr().out

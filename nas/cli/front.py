@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,7 @@ def front(
             from nas.held import held
 
             known = held(baselines(records, records.study(study).id))
-        if plot and not json:
+        if not json:
             from nas.refined import networks, refinements
 
             trainings = refinements(records, records.study(study).id)
@@ -77,6 +78,11 @@ def front(
         _print_front(outcome, marks)
     if plot and outcome.front:
         _draw(glance, known, trained)
+    if trained:
+        say(
+            f"Trained in full: {len(trained)}; --pick chooses among these, by their means: "
+            f"nas refine {shlex.quote(study)} --show."
+        )
     for line in [] if advantage is None else said(advantage, study):
         say(line)
 
