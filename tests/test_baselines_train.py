@@ -319,6 +319,7 @@ def test_a_study_of_an_older_layout_is_brought_up_to_date(tmp_path: Path) -> Non
     folder = refining.write(tmp_path)
     with closing(Records(folder.url)) as records, records.writing() as connection:
         connection.exec_driver_sql("UPDATE nas_version SET number = 3")
+        connection.exec_driver_sql("ALTER TABLE nas_evaluation DROP COLUMN confusion")
         baseline_table.drop(connection)
     row, _ = run(tmp_path, study="s", dataset=None, train_limit=None)
     assert recorded(tmp_path, "s") == [row]

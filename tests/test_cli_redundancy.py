@@ -225,14 +225,19 @@ class Select(HTMLParser):
         super().__init__()
         self.options: list[str] = []
         self.words: list[str] = []
-        self._inside = ""
+        self._inside = self._select = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self._inside = tag
+        if tag == "select":
+            self._select = dict(attrs).get("id", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._inside == "option":
+        if self._inside == "option" and self._select == "heat-map":
             self.options.append(data)
         if self._inside not in ("script", "style"):
             self.words.append(data)

@@ -53,7 +53,7 @@ def test_balanced_accuracy_is_read_kept_and_named(place: Path, capsys: pytest.Ca
     assert main(["show", "even", "--trial", "0", "--json", *studies]) == 0
     assert json.loads(capsys.readouterr().out)["metric"] == "balanced-accuracy"
     html = page(outcome)
-    assert "<th>val balanced accuracy</th>" in html
+    assert ">val balanced accuracy</th>" in html
     assert "validation balanced accuracy" in html
     assert "validation accuracy" not in html
     storage = optuna.storages.RDBStorage(folder.url)
