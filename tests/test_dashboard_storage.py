@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
-from optuna_dashboard import save_plotly_graph_object
+from optuna_dashboard import _serializer, save_plotly_graph_object
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
@@ -28,6 +28,7 @@ from nas.dashboard import figures as figures_module
 from nas.dashboard import shown as shown_module
 from nas.dashboard.artifacts import Artifacts
 from nas.dashboard.figures import CURVES, FRONT, HYPERVOLUME, ORDER, SHARES
+from nas.dashboard.narrow import narrow
 from nas.dashboard.notes import trial_note
 from nas.dashboard.server import dashboard_storage
 from nas.dashboard.storage import DashboardStorage
@@ -166,6 +167,51 @@ def test_nothing_is_made_again_until_a_record_comes(
         records.add(1, more)
     assert "complete" in str(names(plots(storage)[FRONT]))
     assert (made, read[1:]) == ([30, 31], [[30]])
+
+
+def test_what_is_slow_to_make_is_made_a_tenth_of_the_time(
+    folder: StudyFolder, storage: DashboardStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, busy, figures = [1000.0], [0.0], shown_module.figures
+
+    def slow(*given: Any) -> Any:
+        busy[0] += 3.0
+        return figures(*given)
+
+    monkeypatch.setattr(shown_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shown_module, "thread_time", lambda: busy[0])
+    monkeypatch.setattr(shown_module, "figures", slow)
+    plots(storage)
+    with closing(Records(folder.url)) as records:
+        for number, row in enumerate(rows(33)[30:], start=30):
+            records.add(1, replace(row, trial=number))
+            plots(storage)
+            assert busy[0] == (6.0 if number < 32 else 9.0)  # 30: the first time does not count; 31: within 30 s
+            now[0] += 15.5
+
+
+def test_notes_and_files_are_the_same_by_one_trials_attributes(folder: StudyFolder, storage: DashboardStorage) -> None:
+    attached = {"artifact_id": "a", "filename": "b.csv", "mimetype": "text/csv", "encoding": ""}
+    tables = RDBStorage(folder.url)
+    save_note_with_version(tables, 1, 4, 3, "mine " * 1000)  # in several pieces
+    tables.set_study_system_attr(1, "dashboard:artifacts:6:a", json.dumps(attached))
+    tables.set_study_system_attr(1, "dashboard:artifacts:a", json.dumps(attached))
+    tables.engine.dispose()
+    trials = storage.get_all_trials(1)
+    whole = dict(storage.get_study_system_attrs(1))
+
+    def listed(attributes: Any) -> list[Any]:
+        return [_serializer.serialize_frozen_trial(1, trial, attributes) for trial in trials]
+
+    before = listed(whole)
+    assert sum(bool(trial["note"]["body"]) for trial in before) == 30
+    assert [trial["trial_id"] for trial in before if attached in trial["artifacts"]] == [6]
+    narrow()
+    narrow()
+    attributes = storage.get_study_system_attrs(1)
+    assert listed(attributes) == listed(whole) == before
+    assert _serializer.note.get_note_from_system_attrs(attributes, None)["body"] == note_of(storage, None)
+    assert _serializer.note.get_note_from_system_attrs.__wrapped__ is get_note_from_system_attrs
 
 
 def test_a_record_that_replaces_the_last_one_is_seen(folder: StudyFolder, storage: DashboardStorage) -> None:

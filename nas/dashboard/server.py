@@ -63,8 +63,10 @@ class Dashboard:
         import waitress
 
         from nas.dashboard.artifacts import Artifacts
+        from nas.dashboard.narrow import narrow
         from nas.dashboard.style import Styled
 
+        narrow()
         self._token = None if self.local else secrets.token_urlsafe(24)
         application = Guard(
             Styled(optuna_dashboard.wsgi(self._storage, Artifacts(self._storage.artifact, artifacts))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic, thread_time
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,9 @@ FEW = 500
 """Up to so many new evaluations are read by their numbers; and so many of the last trials always have a note."""
 MANY = 2000
 """Trials from which on not every one has a note."""
+QUICK, PACE = 0.2, 10
+"""What takes more processor seconds than `QUICK` to make again is kept, whatever comes, for `PACE` times as many: a
+search on the same processors needs them more."""
 
 
 @dataclass
@@ -41,6 +45,7 @@ class _Kept:
         figures: by their ids, as text.
         curves: the learning curves, to which running trials are added.
         note: the study's.
+        until: this moment of the clock it is kept though a record has come.
         notes: of trials by their lines: what is shown, and what the search itself wrote.
     """
 
@@ -51,6 +56,7 @@ class _Kept:
     figures: dict[str, str]
     curves: Plot
     note: str
+    until: float
     notes: dict[Line, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -145,8 +151,9 @@ class Shown:
         trained = self._lines(study.id, refinement_table)
         token = (lines, trained, self._lines(study.id, baseline_table), study)
         kept = self._kept.get(name)
-        if kept is not None and kept.token == token:
+        if kept is not None and (kept.token == token or monotonic() < kept.until):
             return kept
+        began = thread_time()
         before = {} if kept is None else kept.rows
         new = [trial for line, trial in lines.items() if line not in before]
         found = {row.trial: row for row in self._records.rows(name, new if len(new) <= FEW else None)}
@@ -160,7 +167,9 @@ class Shown:
         notes = {} if kept is None else {line: text for line, text in kept.notes.items() if line in rows_there}
         by_trial = {one.row.trial: one for one in refined}
         about = study_note(outcome, refined)
-        kept = _Kept(token, rows_there, outcome, by_trial, drawn, plots[CURVES], about, notes)
+        took = 0.0 if not before else thread_time() - began  # the first time loads plotly's parts
+        until = monotonic() + PACE * took if took > QUICK else 0.0
+        kept = _Kept(token, rows_there, outcome, by_trial, drawn, plots[CURVES], about, until, notes)
         self._kept[name] = kept
         return kept
 

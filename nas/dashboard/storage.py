@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import threading
 from collections.abc import Callable, Container, ItemsView, Iterator, Mapping
 from functools import cache, cached_property, partial
@@ -26,6 +27,7 @@ CONSTRAINTS = "constraints"
 LONG = frozenset({"architecture", LOSSES})
 """Attributes of a trial that its note and its artifacts say better than a cell of a table."""
 
+_OF_TRIAL = re.compile(r"dashboard:(?:artifacts:)?(\d+):")
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +178,18 @@ class Filled(Mapping[str, Any]):
     @cached_property
     def _whole(self) -> dict[str, Any]:
         return dict(self._make())
+
+    @cached_property
+    def _of_trials(self) -> dict[int, dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = {}
+        for key, value in self._whole.items():
+            if (about := _OF_TRIAL.match(key)) is not None:
+                found.setdefault(int(about[1]), {})[key] = value
+        return found
+
+    def of_trial(self, trial_id: int) -> Mapping[str, Any]:
+        """Those about one trial: its note and its files."""
+        return self._of_trials.get(trial_id, {})
 
     def __getitem__(self, key: str) -> Any:
         if key.startswith("preference:"):  # a list of studies asks this of each, and nothing that is made answers it
