@@ -343,7 +343,7 @@ def test_a_seed_without_a_network_leaves_the_others_number_without_an_interval()
 
 def test_a_page_of_studies_without_trials_is_written() -> None:
     words = Words(compare_page([Entry(outcome("a", [])), Entry(outcome("b", seed=1))])).text
-    assert "2 studies in 1 settings" in words
+    assert "2 studies in 1 setting on" in words
     single = {"cost_range": [800, 800]}
     assert "<h2>Hypervolume</h2>" not in compare_page(
         [Entry(outcome("a", **single)), Entry(outcome("b", [], **single))]

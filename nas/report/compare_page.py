@@ -55,8 +55,8 @@ def compare_page(entries: Sequence[Entry]) -> str:
     title = " and ".join(names) if len(names) == 2 else f"{names[0]} and {len(names) - 1} other studies"
     first = entries[0].outcome
     headline = (
-        f"{len(names)} studies in {len(settings)} settings on {first.settings.get('dataset')}, by validation "
-        f"{first.metric_words} and {cost_name(first.cost)}."
+        f"{len(names)} studies in {len(settings)} setting{'s' * (len(settings) != 1)} on "
+        f"{first.settings.get('dataset')}, by validation {first.metric_words} and {cost_name(first.cost)}."
     )
     sections = (
         _fronts_section(settings),
