@@ -10,7 +10,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nas.architecture import Architecture
+from nas.beside import beside
 from nas.context import canonical
-from nas.errors import StudyError, choices, written
+from nas.errors import StudyError, choices
 from nas.record_checks import at, check
 from nas.records import Records, Row
 
@@ -97,15 +97,9 @@ def write(path: Path, file: RecordFile) -> None:
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as packed:
         packed.write(("\n".join(lines) + "\n").encode())
-    with written(path):
-        target = path.absolute()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(buffer.getvalue())
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+    with beside(path) as aside:
+        aside.write_bytes(buffer.getvalue())
+        aside.replace(path)
 
 
 def read(path: Path) -> RecordFile:

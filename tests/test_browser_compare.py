@@ -14,7 +14,7 @@ from nas.outcome import Outcome
 from nas.records import Records
 from nas.report.compare import Entry
 from nas.report.compare_page import compare_page
-from nas.report.page import write_page, write_report
+from nas.report.page import page, write_page
 from tests.browser import DESKTOP, PHONE, Browse, browse, complaints, drawn, needs_browser
 from tests.fake_study import rows, write_study
 
@@ -44,7 +44,7 @@ def test_what_matters_is_drawn_and_answers(browse: Browse, tmp_path: Path) -> No
     ]
     folder = write_study(tmp_path, "fake", found)
     outcome = Outcome.read(Records(folder.url), "fake")
-    write_report(outcome, folder.report)
+    write_page(page(outcome), folder.report)
     browser = browse(folder.report.as_uri(), PHONE, "light")
     drawn(browser)
     complete = {row.trial for row in outcome.rows if row.state == "complete"}

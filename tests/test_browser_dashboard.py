@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -14,26 +10,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from nas.dashboard.figures import CURVES, FRONT, ORDER
-from nas.dashboard.server import Dashboard
 from nas.study_folder import StudyFolder
 from tests.browser import DESKTOP, PHONE, Browse, browse, complaints, needs_browser, pictured, seen_as
 from tests.fake_study import rows, write_study
 from tests.searches import ended, running, wait_for
+from tests.serving import served
 
 __all__ = ["browse"]
 pytestmark = needs_browser
-
-
-@contextmanager
-def served(folder: StudyFolder, **options: Any) -> Iterator[Dashboard]:
-    dashboard = Dashboard(folder.url, artifacts=folder.artifacts, port=0, **options)
-    thread = threading.Thread(target=dashboard.serve, daemon=True)
-    thread.start()
-    try:
-        yield dashboard
-    finally:
-        dashboard.close()
-        thread.join(timeout=30)
 
 
 def drawn(browser: webdriver.Chrome) -> None:

@@ -23,7 +23,7 @@ from nas.outcome import Outcome, modules_table
 from nas.records import Records
 from nas.refined import Refinement, networks, pick
 from nas.report.latency import Latency
-from nas.report.page import write_report
+from nas.report.page import page, write_page
 from nas.seal import Seal
 from nas.study_folder import StudyFolder
 from tests.browser import DESKTOP, PHONE, Browse, complaints, drawn, needs_browser, pictured, seen_as, start
@@ -56,15 +56,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     known = [baseline(row, 0.6) for row in line]
     known.append(replace(baseline(line[-1], 0.7), kind="reference", name="<i>big</i>", recipe_name="published"))
     latency = Latency({row.key: 0.3 + row.macs / 1e6 for row in found.front}, HOSTILE, 1, 50, {"torch": "2.14.1"})
-    write_report(
+    text = page(
         found,
-        folder.report,
         studies_dir=folder.studies_dir / HOSTILE,
         seal=Seal((read("fake", 3), read(HOSTILE, 4, HOSTILE))),
         known=held(known),
         trainings=in_full(found),
         latency=latency,
     )
+    write_page(text, folder.report)
     return folder
 
 
@@ -354,10 +354,10 @@ def test_the_report_follows_the_theme_zooms_and_answers_a_hover(browse: Browse, 
 
 
 def test_one_heat_map_is_drawn_at_a_time(browse: Browse, folder: StudyFolder, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
+    path = tmp_path / "page.html"
     both = [measured(weights="first"), measured(trial=4)]
-    write_report(Outcome.read(Records(folder.url), "fake"), page, redundancy=both)
-    browser = browse(page.as_uri(), PHONE, "dark")
+    write_page(page(Outcome.read(Records(folder.url), "fake"), redundancy=both), path)
+    browser = browse(path.as_uri(), PHONE, "dark")
     names = browser.execute_script(
         "return [...document.querySelectorAll('#redundancy .ytick text')].map(t => t.textContent)"
     )

@@ -18,6 +18,7 @@ from nas.dashboard.server import Dashboard, dashboard_storage
 from nas.errors import StudyError
 from nas.study_folder import StudyFolder
 from tests.fake_study import rows, write_study
+from tests.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 
 @pytest.fixture(scope="module")
 def server(folder: StudyFolder) -> Iterator[Dashboard]:
-    dashboard = Dashboard(folder.url, port=0)
-    thread = threading.Thread(target=dashboard.serve, daemon=True)
-    thread.start()
-    yield dashboard
-    dashboard.close()
-    thread.join(timeout=30)
-    assert not thread.is_alive()
+    with served(folder) as dashboard:
+        yield dashboard
 
 
 def ask(server: Dashboard, method: str, path: str, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:

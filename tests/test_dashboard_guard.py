@@ -7,9 +7,6 @@ import json
 import logging
 import re
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from nas.dashboard.server import Dashboard
 from nas.errors import StudyError
 from nas.study_folder import StudyFolder
 from tests.fake_study import rows, write_study
+from tests.serving import served
 
 TOKEN = "a-token-of-this-test"
 Answer = tuple[str, bytes, dict[str, str]]
@@ -185,19 +183,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 def folder(written: StudyFolder, tmp_path: Path) -> StudyFolder:
     shutil.copytree(written.path, tmp_path / written.name)
     return StudyFolder(tmp_path, written.name)
-
-
-@contextmanager
-def served(folder: StudyFolder, **options: Any) -> Iterator[Dashboard]:
-    dashboard = Dashboard(folder.url, artifacts=folder.artifacts, port=0, **options)
-    thread = threading.Thread(target=dashboard.serve, daemon=True)
-    thread.start()
-    try:
-        yield dashboard
-    finally:
-        dashboard.close()
-        thread.join(timeout=30)
-        assert not thread.is_alive()
 
 
 def ask(place: str, method: str, path: str, data: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -57,7 +58,8 @@ class TestOptunasContract(StorageTestCase):
         made.close()
 
     def test_pickle_storage(self, storage: BaseStorage) -> None:
-        pytest.skip("it stays in the process that serves it")
+        with pytest.raises((AttributeError, TypeError), match="pickle"):  # it stays in the process that serves it
+            pickle.dumps(storage)
 
 
 @pytest.fixture(scope="module")

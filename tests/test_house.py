@@ -12,6 +12,7 @@ import nas
 PACKAGE = Path(nas.__file__).parent
 ORDER = [
     ["errors"],
+    ["beside"],
     ["metric"],
     ["curve"],
     ["seeds"],

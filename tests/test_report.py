@@ -24,7 +24,7 @@ from nas.outcome import Outcome
 from nas.records import Records
 from nas.report import page as page_module
 from nas.report.figures import _ticks, colour, front_figure, si
-from nas.report.page import page, write_report
+from nas.report.page import page, write_page
 from nas.report.shares import shares_figure
 from nas.seal import Reading, Seal
 from nas.study_folder import StudyFolder
@@ -236,16 +236,16 @@ def test_a_budget_of_one_single_cost_has_a_page(outcome: Outcome) -> None:
 
 def test_it_is_written_aside_then_renamed(outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "report.html"
-    write_report(outcome, path)
+    write_page(page(outcome), path)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
     path.write_text("the old page")
 
     def fails(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr(page_module.Path, "replace", fails)
+    monkeypatch.setattr(Path, "replace", fails)
     with pytest.raises(OSError, match="No space left"):
-        write_report(outcome, path)
+        write_page(page(outcome), path)
     assert path.read_text() == "the old page"
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
 
@@ -255,7 +255,7 @@ def test_a_folder_is_no_page(outcome: Outcome, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(IsADirectoryError) as said:
-        write_report(outcome, Path(output))
+        write_page(page(outcome), Path(output))
     assert said.value.filename == str(Path(output))
 
 
@@ -263,10 +263,10 @@ def test_what_the_machine_refuses_names_the_users_path(
     outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NasError, match=r"^cannot use '/proc/x/y.html': no folder can be made there$"):
-        write_report(outcome, Path("/proc/x/y.html"))
+        write_page(page(outcome), Path("/proc/x/y.html"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OSError, match="File name too long") as said:
-        write_report(outcome, Path("y" * 250))  # the file beside it has a longer name
+        write_page(page(outcome), Path("y" * 250))  # the file beside it has a longer name
     assert said.value.filename == "y" * 250
 
 
@@ -282,13 +282,6 @@ def test_colours_and_ticks_stay_inside() -> None:
     assert _ticks(2.0, 3.0) == [100, 200, 500, 1000]
     assert _ticks(math.log10(301), math.log10(330)) == [301, 330]
     assert _ticks(math.log10(190), math.log10(2100)) == [190, 500, 1000, 2100]  # 200 and 2,000 would overlap the ends
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (75, "1 min 15 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert page_module._duration(seconds) == text
 
 
 def read(study: str, trial: int, weights: str = "search") -> tuple[str, Reading]:

@@ -67,7 +67,7 @@ def report(
     from nas.outcome import Outcome
     from nas.refined import refinements
     from nas.report.latency import measure_latency, read_latency, worth_measuring
-    from nas.report.page import write_report
+    from nas.report.page import page, write_page
 
     folder, url = database_url(study, studies_dir, storage)
     with open_records(url) as records:
@@ -85,9 +85,8 @@ def report(
     measured, broken = redundancy.read_all(folder.redundancy)
     path = folder.report if output is None else output
     shown_dir = None if studies_dir == STUDIES else studies_dir
-    write_report(
+    text = page(
         outcome,
-        path,
         studies_dir=shown_dir,
         storage=None if storage is None else parse_url(storage).render_as_string(hide_password=True),
         seal=read,
@@ -98,6 +97,7 @@ def report(
         trainings=trainings,
         latency=times,
     )
+    write_page(text, path)
     say(outcome.headline)
     print(path)
     if png is not None:  # after the page, which needs no browser

@@ -19,6 +19,7 @@ from nas.errors import StudyError
 from nas.headline import Headline
 from nas.outcome import Outcome
 from nas.refined import Refined, half_interval
+from nas.report.progress import hypervolume_after, in_order
 from nas.report.timeline import clock_of, stretches
 
 Floats = NDArray[np.float64]
@@ -218,22 +219,14 @@ def _beginning(names: Sequence[str]) -> str:
 
 def history(outcome: Outcome, box: Box | None) -> History:
     """How the search went; without a box the hypervolume is 0."""
-    ended = [row for row in outcome.rows if row.state in ("complete", "pruned")]
-    ended.sort(key=lambda row: (row.finished_at, row.trial))
+    ended = in_order(outcome)
     if not ended:
         return History(*(np.empty(0) for _ in range(4)))
-    complete = np.array([row.state == "complete" for row in ended])
-    heights = np.zeros(1)
-    if box is not None:
-        done = [row for row in ended if row.state == "complete"]
-        accuracies = [row.val_accuracy or 0.0 for row in done]
-        found = pareto.hypervolumes([row.cost for row in done], accuracies, cost_range=box.costs, classes=box.classes)
-        heights = np.append(0.0, found)
     return History(
         trials=np.arange(1.0, len(ended) + 1),
         epochs=np.cumsum([float(row.curve[-1][0] if row.curve else 0) for row in ended]),
         seconds=clock_of(stretches(outcome.rows)).at([row.finished_at.timestamp() for row in ended]),
-        hypervolume=heights[np.cumsum(complete) if box is not None else np.zeros(len(ended), dtype=np.int64)],
+        hypervolume=np.zeros(len(ended)) if box is None else hypervolume_after(ended, box.costs, box.classes),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from nas.records import Row
 from nas.report.figures import LINE, PRUNED, SCALE
@@ -99,23 +99,17 @@ def unusual(costs: Floats, values: Floats) -> Floats:
 
 def spearman(x: Floats, y: Floats) -> Rank:
     """Rank correlation of (n,) against (n,), n >= 4; ties get their mean rank."""
-    n = len(x)
-    a, b = _ranks(x), _ranks(y)
-    spread = a.std() * b.std()
-    if spread == 0:
+    from scipy.stats import spearmanr  # half a second to load
+
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return Rank(math.nan, math.nan, math.nan, math.nan)
-    rho = float(np.clip(((a - a.mean()) * (b - b.mean())).mean() / spread, -1, 1))
+    found = spearmanr(x, y)
+    rho = float(found.statistic)
     if abs(rho) > 1 - 1e-12:
         return Rank(round(rho), round(rho), round(rho), 0.0)
-    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    t = rho * math.sqrt((n - 2) / (1 - rho**2))
+    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
     z = math.atanh(rho)
-    return Rank(rho, math.tanh(z - half), math.tanh(z + half), float(2 * stdtr(n - 2, -abs(t))))
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, many = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(many) - (many - 1) / 2)[place])
+    return Rank(rho, math.tanh(z - half), math.tanh(z + half), float(found.pvalue))
 
 
 def trend(x: Floats, y: Floats, at: Floats) -> tuple[Floats, Floats]:

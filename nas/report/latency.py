@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.errors import StudyError, written
+from nas.beside import beside
+from nas.errors import StudyError
 from nas.outcome import Outcome
 from nas.refined import Refinement
 
@@ -46,9 +46,8 @@ class Latency:
 
 def worth_measuring(outcome: Outcome, trainings: Sequence[Refinement]) -> list[Architecture]:
     """The networks of the front and those trained in full, each once."""
-    full = {one.trial for one in trainings}
-    front = {row.trial for row in outcome.front}
-    return [row.architecture for row in outcome.rows if row.trial in full | front]
+    wanted = {one.trial for one in trainings} | {row.trial for row in outcome.front}
+    return [row.architecture for row in outcome.rows if row.trial in wanted]
 
 
 def read_latency(path: Path, study: str) -> Latency | None:
@@ -108,12 +107,6 @@ def measure_latency(path: Path, study: str, networks: Sequence[Architecture]) ->
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Aside, then renamed: never half a file."""
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+    with beside(path) as aside:
+        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        aside.replace(path)

@@ -59,8 +59,8 @@ def matters_section(outcome: Outcome) -> Section | None:
         figures["importance"] = importance_figure(found)
         parts.append('<div class="figure" id="importance"></div>')
     parts += ["<h3>Accuracy at equal size</h3>", *_at_equal_size(outcome, rows, drawn, front, figures)]
-    parts += ["<h3>Widths that came out</h3>", _parallel(len(rows), len(drawn))]
-    figures["parallel"] = parallel_figure(rows)
+    parts += ["<h3>Widths that came out</h3>", _parallel(len(rows), len(drawn), outcome.metric_words)]
+    figures["parallel"] = parallel_figure(rows, outcome.metric_words)
     places = {row.trial: place for place, row in enumerate(outcome.rows)}
     chosen = [places[rows[index].trial] for index in drawn]
     close = sorted(places[number] for number in near)
@@ -199,14 +199,14 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}".replace("e-0", "e-") if value > 1e-99 else "0"
 
 
-def _parallel(complete: int, drawn: int) -> str:
+def _parallel(complete: int, drawn: int, metric: str) -> str:
     quantities = "".join(f'<option value="{name}">{name} of each module</option>' for name in QUANTITIES)
     few = f" {drawn:,} of {complete:,} are drawn: those near the front, and others evenly by number." * (
         drawn < complete
     )
     return (
-        "<p>One line a complete network, coloured by accuracy, the best on top; modules from the input on, all on one "
-        f"scale. A click on a coloured line's corner opens its network.{few}</p>"
+        f"<p>One line a complete network, coloured by {escape(metric)}, the best on top; modules from the input on, "
+        f"all on one scale. A click on a coloured line's corner opens its network.{few}</p>"
         f'<p><select id="parallel-quantity" aria-label="What the axes show">{quantities}</select> '
         '<select id="parallel-which" aria-label="Which networks are coloured"><option value="all">all networks</option>'
         f'<option value="near"{" selected" * (complete > MANY)}>near the front, over the others</option></select></p>'
@@ -214,7 +214,7 @@ def _parallel(complete: int, drawn: int) -> str:
     )
 
 
-def parallel_figure(rows: Sequence[Row]) -> go.Figure:
+def parallel_figure(rows: Sequence[Row], metric: str) -> go.Figure:
     """The frame of the parallel coordinates, with the colours' key; the page's script draws the lines.
 
     plotly's own parcoords compiles its shaders by eval, which the page's policy does not allow.
@@ -234,7 +234,7 @@ def parallel_figure(rows: Sequence[Row]) -> go.Figure:
             "cmin": low,
             "cmax": high,
             "showscale": True,
-            "colorbar": {"title": {"text": "accuracy"}, "tickformat": ".3f", "nticks": 5, "outlinewidth": 0},
+            "colorbar": {"title": {"text": metric}, "tickformat": ".3f", "nticks": 5, "outlinewidth": 0},
         },
         showlegend=False,
         hoverinfo="skip",

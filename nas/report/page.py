@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -14,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas.errors import written
+from nas.beside import beside
 from nas.headline import Headline
 from nas.held import Held, held_in_full
 from nas.outcome import Outcome
@@ -31,75 +29,27 @@ from nas.report.readings import readings_section
 from nas.report.redundancy import redundancy_section
 from nas.report.section import Section
 from nas.report.shares import shares_section
+from nas.report.timeline import lasting
 from nas.seal import Seal
 
 SCRIPTS = ("draw.js", "trials.js", "panel.js", "front.js", "parallel.js", "page.js")
 """In their order: the last one draws the figures."""
 
 
-def write_report(
-    outcome: Outcome,
-    path: Path,
-    *,
-    studies_dir: Path | None = None,
-    storage: str | None = None,
-    seal: Seal | None = None,
-    redundancy: Sequence[Redundancy] = (),
-    broken: Sequence[str] = (),
-    known: Sequence[Held] = (),
-    advantage: Headline | None = None,
-    trainings: Sequence[Refinement] = (),
-    latency: Latency | None = None,
-) -> None:
-    """Write the page of one study; see `write_page`.
+def write_page(text: str, path: Path) -> None:
+    """Write a page whole or not at all; an older one is left as it was where that fails.
 
     Args:
-        outcome: what to show.
+        text: what `page` or `assembled` made.
         path: the HTML file; its folder is made where missing.
-        studies_dir, storage: named in the page's commands, where they are not the default.
-        seal: who read the test images; None leaves them out.
-        redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
-        known: networks that no search proposed, trained beside the study.
-        advantage: how far the front is above the line; None where there is no line.
-        trainings: full ones, with fresh seeds.
-        latency: what was measured; None where nothing was.
 
     Raises:
-        OSError: `path` is a folder, its folder cannot be written, or the disk is full; an older page is left as it was.
+        OSError: `path` is a folder, its folder cannot be written, or the disk is full.
         NasError: its folder cannot be made.
     """
-    text = page(
-        outcome,
-        studies_dir=studies_dir,
-        storage=storage,
-        seal=seal,
-        redundancy=redundancy,
-        broken=broken,
-        known=known,
-        advantage=advantage,
-        trainings=trainings,
-        latency=latency,
-    )
-    write_page(text, path)
-
-
-def write_page(text: str, path: Path) -> None:
-    """Write the page beside `path`, then rename: a reader sees the old page or the new one, never a half.
-
-    Raises:
-        OSError, NasError: as `write_report`.
-    """
-    with written(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        target = path.absolute()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+    with beside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
 
 
 def page(
@@ -115,7 +65,18 @@ def page(
     trainings: Sequence[Refinement] = (),
     latency: Latency | None = None,
 ) -> str:
-    """The page's text. Everything from outside (names, reasons, paths, the space's TOML) is escaped."""
+    """The page of one study. Everything from outside (names, reasons, paths, the space's TOML) is escaped.
+
+    Args:
+        outcome: what to show.
+        studies_dir, storage: named in the page's commands, where they are not the default.
+        seal: who read the test images; None leaves them out.
+        redundancy, broken: what `nas redundancy` measured, and lines about its files that cannot be read.
+        known: networks that no search proposed, trained beside the study.
+        advantage: how far the front is above the line; None where there is no line.
+        trainings: full ones, with fresh seeds.
+        latency: what was measured; None where nothing was.
+    """
     given = {"--studies-dir": studies_dir, "--storage": storage}
     options = "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
     refined = networks(outcome.rows, trainings)
@@ -194,13 +155,7 @@ def _tiles(outcome: Outcome) -> Iterable[tuple[str, str]]:
     yield "on the front", f"{len(outcome.front):,}"
     if outcome.hypervolume is not None:
         yield "hypervolume, 0 to 1", f"{outcome.hypervolume:.4f}"
-    yield "from first to last trial", _duration(outcome.seconds)
+    yield "from first to last trial", lasting(outcome.seconds)
     if outcome.epochs_unpruned:
         saved = 1 - outcome.epochs_used / outcome.epochs_unpruned
         yield f"epochs of {outcome.epochs_unpruned:,} without pruning ({saved:.0%} saved)", f"{outcome.epochs_used:,}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

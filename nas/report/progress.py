@@ -68,26 +68,30 @@ def progress_section(outcome: Outcome) -> Section:
 
 
 def hypervolume_history(outcome: Outcome) -> tuple[list[Row], FloatArray]:
-    """The trials that ended, complete or pruned, as they ended, and the front's hypervolume after each: (n,), 0..1.
+    """The trials that ended, as they ended, and the front's hypervolume after each: (n,), 0..1.
 
-    Failed trials and those that are set aside do not count. Both are empty of a study with one cost only.
+    Both are empty of a study with one cost only.
     """
     low, high = outcome.settings["cost_range"]
     if low == high:
         return [], np.zeros(0)
-    ended = sorted(
-        (row for row in outcome.rows if row.state in ("complete", "pruned")),
-        key=lambda row: (row.finished_at, row.trial),
-    )
+    ended = in_order(outcome)
+    return ended, hypervolume_after(ended, (low, high), len(outcome.settings["classes"]))
+
+
+def in_order(outcome: Outcome) -> list[Row]:
+    """The complete and pruned trials as they ended; failed ones and those that are set aside do not count."""
+    ended = [row for row in outcome.rows if row.state in ("complete", "pruned")]
+    return sorted(ended, key=lambda row: (row.finished_at, row.trial))
+
+
+def hypervolume_after(ended: Sequence[Row], costs: tuple[int, int], classes: int) -> FloatArray:
+    """(n,), 0..1: the front's hypervolume after each of these trials, in the box of `pareto.hypervolume`."""
     complete = np.array([row.state == "complete" for row in ended], dtype=bool)
     whole = [row for row in ended if row.state == "complete"]
-    after = pareto.hypervolumes(
-        [row.cost for row in whole],
-        [row.val_accuracy or 0.0 for row in whole],
-        cost_range=(low, high),
-        classes=len(outcome.settings["classes"]),
-    )
-    return ended, np.concatenate([[0.0], after])[np.cumsum(complete)] if ended else np.zeros(0)
+    accuracies = [row.val_accuracy or 0.0 for row in whole]
+    after = pareto.hypervolumes([row.cost for row in whole], accuracies, cost_range=costs, classes=classes)
+    return np.asarray(np.append(0.0, after)[np.cumsum(complete)])
 
 
 def hypervolume_figure(outcome: Outcome, clock: Clock | None = None) -> go.Figure:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nas.errors import written
+from nas.beside import beside
 from nas.report.attainment import COLOURS, attained
 from nas.search.contest import Contest, Setting
 from nas.search.lines import like_googlenet
@@ -34,7 +31,7 @@ def check_place(path: Path) -> None:
     Raises:
         NasError, OSError: its folder cannot be made or written, or there is a folder of that name.
     """
-    with _aside(path) as aside:
+    with beside(path) as aside:
         aside.touch()
 
 
@@ -45,23 +42,9 @@ def write_page(path: Path, contest: Contest, table: Table, scores: Mapping[Setti
         NasError, OSError: see `check_place`.
     """
     figure = replay_figure(contest, table, scores)
-    with _aside(path) as aside:
+    with beside(path) as aside:
         aside.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
         aside.replace(path)
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A file beside `path`, which is gone afterwards."""
-    with written(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            yield aside
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def replay_figure(contest: Contest, table: Table, scores: Mapping[Setting, Sequence[Score]]) -> go.Figure:
