@@ -40,7 +40,6 @@ from nas.search.notes import note, plain
 from nas.search.reporting import MARK
 from nas.study_folder import StudyFolder
 from tests.fake_study import HOSTILE, architecture, identity, rows, settings, write_study
-from tests.test_postgresql import server  # noqa: F401  (a fixture)
 
 ROWS = rows(30)
 PRUNED = next(row for row in ROWS if row.state == "pruned")
@@ -266,7 +265,7 @@ def test_another_programs_study_is_shown_as_it_is(tmp_path: Path) -> None:
     tables.engine.dispose()
 
 
-def test_a_study_in_postgresql_is_shown_and_not_written_to(server: str) -> None:  # noqa: F811
+def test_a_study_in_postgresql_is_shown_and_not_written_to(server: str) -> None:
     with closing(Records(server)) as records:
         records.create()
         study = records.add_study("fake", identity(), settings("fake"))

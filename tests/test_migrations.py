@@ -27,7 +27,6 @@ from nas.outcome import Outcome
 from nas.records import Records
 from nas.study_folder import StudyFolder
 from nas.training import TRAINING_VERSION
-from tests.test_postgresql import server  # noqa: F401  (a fixture)
 
 STORED = Path(__file__).parent / "study_layout1.db.gz"
 """35 trials of `nas search --space tiny --epochs 4 --train-limit 300 --study layout1`, interrupted; one was pruned."""
@@ -242,7 +241,7 @@ def test_a_search_goes_on_with_an_older_study(folder: StudyFolder) -> None:
     assert len({row.key for row in rows if not row.killed}) == 36
 
 
-def test_layout_1_in_postgresql(server: str) -> None:  # noqa: F811
+def test_layout_1_in_postgresql(server: str) -> None:
     engine = sa.create_engine(server)
     with engine.begin() as connection:
         for line in LAYOUT_1.split(";"):

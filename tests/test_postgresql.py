@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -19,48 +14,6 @@ from optuna.trial import TrialState
 from nas.cli import main
 from nas.records import Records
 from tests import refining
-
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-
-
-def user() -> str | None:
-    """Who may run the server: PostgreSQL refuses root."""
-    if os.getuid():
-        return pwd.getpwuid(os.getuid()).pw_name
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else None
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of an empty database on loopback."""
-    found = shutil.which("initdb") or (BINARIES and str(BINARIES[-1]))
-    who = user()
-    if not found or who is None:
-        pytest.skip("PostgreSQL's server binaries, or a user other than root to run them, are not on this machine")
-    binaries = Path(found).parent
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents[:3]):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-            parent.chmod(0o755)
-    data = folder / "data"
-    data.mkdir(mode=0o700)
-    shutil.chown(data, who)
-    prefix = [] if os.getuid() else ["runuser", "-u", who, "--"]
-
-    def run(*words: str) -> None:
-        subprocess.run([*prefix, *words], check=True, capture_output=True, text=True, cwd=data)
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run(str(binaries / "initdb"), "-D", str(data), "-U", "nas", "--auth=trust")
-    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, "-l", str(data / "log"), "start")
-    try:
-        yield f"postgresql+psycopg://nas@127.0.0.1:{port}/postgres"
-    finally:
-        run(str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
 def test_two_commands_share_one_study(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
