@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from nas import refined
 from nas.architecture import Architecture
+from nas.baseline_rows import baselines
 from nas.chosen import choose
 from nas.database import parse_url
 from nas.errors import StudyError
+from nas.held import Held, held, held_in_full
 from nas.outcome import Outcome
 from nas.records import Records, Row, State
 from nas.refined import Refined
@@ -132,11 +134,14 @@ class Study:
         folder: where its weights, report and exports are.
         outcome: its records.
         networks: of them, those that `nas refine` has trained fully.
+        known: networks that no search proposed, trained beside it: references, and the line of one width multiplier,
+            its full trainings after its brief ones.
     """
 
     folder: StudyFolder
     outcome: Outcome
     networks: tuple[Refined, ...] = ()
+    known: tuple[Held, ...] = ()
 
     @property
     def name(self) -> str:
@@ -197,10 +202,13 @@ class Study:
         return self._trial(refined.pick(self.outcome, self.networks, text).row)
 
     def front_figure(self) -> go.Figure:
-        """Cost against the validation metric of every trial, with the front; a plotly figure."""
+        """Cost against the validation metric of every trial, with the front, what was refined, and known networks.
+
+        A plotly figure.
+        """
         from nas.report.figures import front_figure
 
-        return _plain(front_figure(self.outcome))
+        return _plain(front_figure(self.outcome, self.known, refined=self.networks))
 
     def curves_figure(self) -> go.Figure:
         """The learning curve of every trial."""
@@ -238,8 +246,10 @@ def load_study(name: str, *, studies_dir: str | Path = STUDIES, storage: str | N
     with closing(Records(storage or folder.url, read_only=True)) as records:
         records.check_version()
         outcome = Outcome.read(records, name)
-        trainings = refined.refinements(records, records.study(name).id)
-    return Study(folder, outcome, tuple(refined.networks(outcome.rows, trainings)))
+        number = records.study(name).id
+        trainings, beside = refined.refinements(records, number), baselines(records, number)
+    known = (*held(beside), *held_in_full(beside, trainings))
+    return Study(folder, outcome, tuple(refined.networks(outcome.rows, trainings)), known)
 
 
 def search(

@@ -19,6 +19,7 @@ from nas.cli import main
 from nas.dashboard.figures import FRONT
 from nas.dashboard.server import Dashboard
 from nas.held import Held, held
+from nas.library import load_study
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.report.figures import front_figure
@@ -60,6 +61,15 @@ def read(folder: StudyFolder) -> tuple[Outcome, list[Held]]:
     found = Outcome.read(records, "fake"), held(baselines(records, records.study("fake").id))
     records.close()
     return found
+
+
+def test_a_notebook_sees_them_too(tmp_path: Path) -> None:
+    write(tmp_path, known())
+    study = load_study("fake", studies_dir=tmp_path)
+    assert sorted(one.first.name for one in study.known) == sorted(["big", "big", HOSTILE, "line 1", "line 2"])
+    names = {trace.name for trace in study.front_figure().data}
+    assert {"front", "GoogLeNet's proportions, 8 epochs"} <= names
+    assert any(trace.x is not None and 9_000 in trace.x for trace in study.front_figure().data)
 
 
 @pytest.fixture(scope="module")
