@@ -10,7 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from nas.checksums import intact
 from nas.context import Context
+from nas.database import sqlite_url
 from nas.errors import ArchitectureError, StudyError
 from nas.records import Records, Row, evaluation_table, row_of, study_table
 from nas.study_folder import StudyFolder
@@ -87,9 +89,9 @@ class EvaluationCache:
         return None
 
     def weights(self, row: Row) -> Path | None:
-        """The file with the averaged weights of a row that `find` gave; None where no other study kept them."""
+        """The file with the averaged weights of a row that `find` gave; None where no other study kept them whole."""
         places = self._places.get((row.key, row.seed), ())
-        return next((place.weights for place in places if place.weights.is_file()), None)
+        return next((place.weights for place in places if _is_whole(place.weights)), None)
 
     def _learn(self, connection: Connection, database: Path | None, folder: Path, leave_out: str | None = None) -> None:
         studies: dict[int, str] = {}
@@ -133,13 +135,20 @@ def _line(connection: Connection, number: int) -> Row | None:
 
 def _opened(database: Path) -> closing[Records]:
     """Another study's records, once their layout is known; closed at the end."""
-    records = Records(f"sqlite:///{database.absolute()}", read_only=True)
+    records = Records(sqlite_url(database), read_only=True)
     try:
         records.check_version()
     except BaseException:
         records.close()
         raise
     return closing(records)
+
+
+def _is_whole(weights: Path) -> bool:
+    try:
+        return intact(weights.read_bytes()) is not False
+    except OSError:
+        return False
 
 
 def _same(one: Path, other: Path) -> bool:

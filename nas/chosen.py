@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas import refined
+from nas.checksums import intact
 from nas.errors import StudyError
 from nas.outcome import Outcome
 from nas.records import Row
@@ -35,7 +36,8 @@ class Weights:
         """The file's bytes and their SHA-256.
 
         Raises:
-            StudyError: the file is gone, or is not the one that was written.
+            StudyError: the file is gone, or is not the one that was written. Of a search's own weights from an older
+                nas, which carry no sum, nobody can tell.
         """
         try:
             content = self.path.read_bytes()
@@ -46,6 +48,10 @@ class Weights:
             raise StudyError(
                 f"{self.path} is not the file that the training wrote: its SHA-256 is {found}, on record is "
                 f"{self.sha256}; restore it from a copy"
+            )
+        if self.sha256 is None and intact(content) is False:
+            raise StudyError(
+                f"{self.path} is damaged: its own SHA-256 does not fit it; restore it from a copy, or see `nas doctor`"
             )
         return content, found
 

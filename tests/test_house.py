@@ -13,6 +13,7 @@ PACKAGE = Path(nas.__file__).parent
 ORDER = [
     ["errors"],
     ["beside"],
+    ["checksums"],
     ["metric"],
     ["curve"],
     ["seeds"],
@@ -32,6 +33,7 @@ ORDER = [
     [
         "context",
         "database",
+        "outage",
         "tables",
         "migrations",
         "records",

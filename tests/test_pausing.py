@@ -186,7 +186,7 @@ def test_a_checkpoint_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     before = next(first.fit())
     kept.keep(first, "key")
     second = training()
-    kept.restore(second, "key")
+    assert kept.restore(second, "key") is None
     after = [(one.epoch, one.val_accuracy, one.train_loss) for one in second.fit()]
     assert [(before.epoch, before.val_accuracy, before.train_loss), *after] == whole
     kept.drop("key")
@@ -209,7 +209,10 @@ def test_a_lost_checkpoint_costs_time_and_changes_nothing(tmp_path: Path, damage
     else:
         path.write_bytes(path.read_bytes()[: 200 if damage == "cut" else 0])
     second = training()
-    kept.restore(second, "key")
+    said = kept.restore(second, "key")
+    assert said is not None
+    assert str(path) in said
+    assert "begins anew" in said
     assert next(second.fit()).epoch == 1
 
 

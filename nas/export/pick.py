@@ -10,10 +10,11 @@ from typing import Any
 import safetensors
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from nas import refined
+from nas.checksums import packed
 from nas.chosen import Weights, choose
 from nas.data import Dataset
 from nas.errors import ExportError, StudyError
@@ -215,7 +216,7 @@ def train_again(
         recorded=reached,
         device=made.device,
         threads=made.threads,
-        sha256=hashlib.sha256(save(state)).hexdigest(),
+        sha256=hashlib.sha256(packed(state)).hexdigest(),
     )
     return done, state
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -12,10 +11,9 @@ from typing import Any, Protocol
 
 import torch
 
+from nas.beside import beside
+from nas.checksums import summed, unsummed
 from nas.curve import EpochResult
-from nas.errors import written
-
-_SUM = hashlib.sha256().digest_size
 
 
 class UnderWay(Protocol):
@@ -50,17 +48,12 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: the disk is full or refuses; nothing is left then.
         NasError: its folder cannot be made.
     """
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+    with beside(path) as aside:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
 
 
 def keep(path: Path, training: UnderWay, progress: Progress) -> None:
@@ -72,8 +65,7 @@ def keep(path: Path, training: UnderWay, progress: Progress) -> None:
     stream = io.BytesIO()
     known = asdict(progress) | {"curve": [asdict(point) for point in progress.curve]}
     torch.save({"training": training.checkpoint(), "progress": known}, stream)
-    content = stream.getvalue()
-    write_whole(path, hashlib.sha256(content).digest() + content)
+    write_whole(path, summed(stream.getvalue()))
 
 
 def restore(path: Path, training: UnderWay) -> Progress | str | None:
@@ -84,13 +76,13 @@ def restore(path: Path, training: UnderWay) -> Progress | str | None:
         its start, where it leads to the same result.
     """
     try:
-        content = path.read_bytes()
+        content = unsummed(path.read_bytes())
     except FileNotFoundError:
         return None
-    if hashlib.sha256(content[_SUM:]).digest() != content[:_SUM]:
+    if content is None:
         return f"{path} is damaged; that training begins anew"
     try:
-        found: dict[str, Any] = torch.load(io.BytesIO(content[_SUM:]), map_location="cpu", weights_only=True)
+        found: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         known = found["progress"]
         curve = tuple(EpochResult(**point) for point in known["curve"])
         progress = Progress(curve, float(known["seconds"]), float(known["started_at"]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 
 import torch
 
+from nas.beside import beside
+from nas.checksums import summed, unsummed
 from nas.study_folder import StudyFolder
 from nas.training import Training
 
@@ -23,22 +27,39 @@ class Checkpoints:
         self._folder = folder
 
     def keep(self, training: Training, key: str) -> None:
-        """Write a training as it stands, whole or not at all."""
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            torch.save(training.checkpoint(), aside)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        """Write a training as it stands, whole or not at all: a SHA-256 sum, and torch's own format.
 
-    def restore(self, training: Training, key: str) -> None:
-        """Put a new training where the kept one stood; where its file is missing or damaged, leave it at its start."""
+        Raises:
+            OSError, NasError: see `beside`.
+        """
+        content = io.BytesIO()
+        torch.save(training.checkpoint(), content)
+        path = self._path(key)
+        with beside(path) as aside:
+            aside.write_bytes(summed(content.getvalue()))
+            aside.replace(path)
+
+    def restore(self, training: Training, key: str) -> str | None:
+        """Put a new training where the kept one stood.
+
+        Returns:
+            None, or one line about a file that does not serve: the training is then at its start, where it leads to
+            the same curve.
+        """
+        path = self._path(key)
         try:
-            training.restore(torch.load(self._path(key), map_location="cpu", weights_only=True))
-        except (FileNotFoundError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
-            return
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return f"the checkpoint {path} is not there: that training begins anew"
+        inner = unspoilt(content)
+        if inner is None:
+            return f"the checkpoint {path} is damaged: that training begins anew"
+        try:
+            training.restore(torch.load(io.BytesIO(inner), map_location="cpu", weights_only=True))
+        except (EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            why = " ".join(str(error).split())[:200]
+            return f"the checkpoint {path} is not of this training ({why}): that training begins anew"
+        return None
 
     def drop(self, key: str) -> None:
         """Forget one that has ended."""
@@ -46,3 +67,17 @@ class Checkpoints:
 
     def _path(self, key: str) -> Path:
         return self._folder.paused(key)
+
+
+def unspoilt(content: bytes) -> bytes | None:
+    """What torch wrote of a checkpoint; None where a bit of the file is another.
+
+    `torch.load` looks at no sum of its ZIP file, so the older ones, which begin with it, are looked over here.
+    """
+    if not content.startswith(b"PK\x03\x04"):
+        return unsummed(content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as older:
+            return content if older.testzip() is None else None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError):
+        return None

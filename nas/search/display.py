@@ -71,7 +71,7 @@ class Display:
             self._found = [(int(cost), float(accuracy)) for cost, accuracy in event["found"]]
             self._began = time.monotonic()
             self.say(event["words"])
-        elif kind == "preview":
+        elif kind in ("preview", "said"):
             self.say(event["words"])
         elif kind == "trial":
             self._lines[number] = event

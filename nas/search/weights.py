@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
+from nas.beside import beside
+from nas.checksums import packed
 from nas.pareto import front
 from nas.records import Row
 from nas.search.study import OpenStudy
@@ -37,17 +37,16 @@ class FrontWeights:
 
         Args:
             weights: a state, or the file with one.
+
+        Raises:
+            OSError, NasError: see `beside`.
         """
         if not self.wants(row):
             return
         path = self._folder.weights(row.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(_packed(weights))
+        with beside(path) as aside:
+            aside.write_bytes(weights.read_bytes() if isinstance(weights, Path) else packed(weights))
             aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
 
     def drop_beaten(self) -> None:
         """Remove the weights of networks that are recorded and no longer on the front.
@@ -58,12 +57,6 @@ class FrontWeights:
         on_front = _front(complete)
         for key in {key for key, _, _ in complete} - on_front:
             self._folder.weights(key).unlink(missing_ok=True)
-
-
-def _packed(weights: Mapping[str, Tensor] | Path) -> bytes:
-    if isinstance(weights, Path):
-        return weights.read_bytes()
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
 
 
 def _front(complete: list[tuple[str, int, float]]) -> set[str]:

@@ -188,7 +188,9 @@ class SearchWorker(Loop):
             metric=self._options.checked_metric,
         )
         if run.before is not None:
-            self._checkpoints.restore(training, run.before.key)
+            lost = self._checkpoints.restore(training, run.before.key)
+            if lost is not None:
+                self._emit({"event": "said", "words": f"trial {run.trial.number}: {lost}"})
         seen = run.curve[-1].epoch if run.curve else 0
         # A training whose checkpoint is lost begins anew: the same seed gives the same curve.
         for reading in training.fit():
