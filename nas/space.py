@@ -346,17 +346,29 @@ def load_space(name_or_path: str) -> Space:
     Raises:
         SpaceError: an unknown name (the nearest one is said), a file that cannot be read, or a mistake in it.
     """
-    name, text = read_space(name_or_path)
-    file = parse_space(text, name_or_path)
+    return space_from(*read_space(name_or_path), where=name_or_path)
+
+
+def space_from(name: str, text: str, *, where: str) -> Space:
+    """The space that a TOML text states.
+
+    Args:
+        name: for a text that states none itself.
+        where: the text's name, for messages.
+
+    Raises:
+        SpaceError: a mistake in it.
+    """
+    file = parse_space(text, where)
     try:
         space = Space(file.name or name, text, file, file.rule, file.cost, file.recipe, file.classes)
     except ArchitectureError as error:  # a map that vanishes in the stem or between stages
-        raise SpaceError(f"{name_or_path}: [network] {error}") from error
+        raise SpaceError(f"{where}: [network] {error}") from error
     for cost, amount in zip(COSTS, (file.params, file.macs), strict=True):
         least, most = space.reach(cost)
         if amount and not least <= amount.low < amount.high <= most:
             raise SpaceError(
-                f"{name_or_path}: [{cost}] low = {amount.low:,} and high = {amount.high:,} are out of reach: "
+                f"{where}: [{cost}] low = {amount.low:,} and high = {amount.high:,} are out of reach: "
                 f"the smallest possible network has {least:,}, the largest {most:,}"
             )
     return space

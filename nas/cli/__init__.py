@@ -32,10 +32,11 @@ from nas.cli.spaces import app as spaces
 from nas.cli.status import status
 from nas.cli.studies import app as studies
 from nas.cli.test import read_test
+from nas.cli.worker import worker
 from nas.errors import NasError
 
 # What the machine can refuse on a user's path; every other OSError is a fault of ours and keeps its traceback.
-_REFUSED = {
+REFUSED = {
     errno.EACCES: "no permission",
     errno.EPERM: "not permitted",
     errno.EROFS: "the file system is read-only",
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 for command in (
     search,
+    worker,
     status,
     front,
     show,
@@ -112,9 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in REFUSED:
             raise
-        return _say(f"cannot use {str(error.filename or 'the disk')!r}: {_REFUSED[error.errno]}")
+        return _say(f"cannot use {str(error.filename or 'the disk')!r}: {REFUSED[error.errno]}")
     return code if isinstance(code, int) else 0
 
 

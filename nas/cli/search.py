@@ -79,6 +79,14 @@ def search(
             rich_help_panel=PLACE,
         ),
     ] = None,
+    workers_per_gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="So many processes for each GPU, or [b]auto[/]: as many as its memory holds, at most 8.",
+            metavar="N|auto",
+            rich_help_panel=PLACE,
+        ),
+    ] = None,
     memory_share: Annotated[
         float | None,
         typer.Option(
@@ -112,10 +120,9 @@ def search(
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
+    from nas.search.gpus import with_workers
     from nas.search.launch import launch
-    from nas.search.machine import usual_workers
     from nas.search.options import SearchOptions
-    from nas.space import load_space
 
     options = SearchOptions(
         space=space,
@@ -135,7 +142,6 @@ def search(
         max_params=max_params,
         min_macs=min_macs,
         max_macs=max_macs,
-        workers=usual_workers(load_space(space).input_shape, device) if workers is None else workers,
         device=device,
         seed=seed,
         metric=metric,
@@ -148,6 +154,7 @@ def search(
         dry_run=dry_run,
         command=command_of(context, storage),
     )
+    options = with_workers(options, options.check(), workers, workers_per_gpu)
     code = launch(options)
     if dry_run:
         raise typer.Exit(code)

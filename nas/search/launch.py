@@ -13,6 +13,7 @@ from nas.database import parse_url, shown
 from nas.errors import StudyError
 from nas.metric import in_words
 from nas.search.display import Display
+from nas.search.gpus import placed
 from nas.search.machine import threads
 from nas.search.options import SearchOptions
 from nas.search.processes import Processes
@@ -92,13 +93,15 @@ class _Crew:
 
     def _start(self, number: int) -> None:
         self._waiting.add(number)
+        device, environment = placed(self._options.device, number)
         order = {
-            "options": asdict(self._options),
+            "options": asdict(self._options) | {"device": device},
             "number": number,
             "deadline": self._deadline,
-            "measure": number == 0 and not self._display.study_ready,
+            # whoever joins a search begins at once: how long it takes was said where it was begun
+            "measure": number == 0 and not self._display.study_ready and not self._options.joins,
         }
-        self._processes.start(number, order)
+        self._processes.start(number, order, environment)
 
     def _go(self, number: int) -> None:
         if number in self._waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 MOST_WORKERS = 8
@@ -37,6 +38,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them: a number, or a UUID.
+
+    Where that is not set: numbers, one for each device file; torch would take seconds to tell.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return tuple(map(str, range(len(list(Path("/dev").glob("nvidia[0-9]*"))))))
+    # CUDA itself stops at the first name that is no device
+    return tuple(takewhile(lambda name: name and not name.startswith("-"), map(str.strip, named.split(","))))
+
+
 def usual_workers(input_shape: tuple[int, int, int], device: str) -> int:
     """Workers on this machine where the user names no number.
 
@@ -49,9 +62,11 @@ def usual_workers(input_shape: tuple[int, int, int], device: str) -> int:
         device: as in `SearchOptions`.
     """
     if device != "cpu":
-        gpus = 1 if ":" in device else len(list(Path("/dev").glob("nvidia[0-9]*")))  # torch would take seconds to tell
-        if gpus or device != "auto" or Path("/dev/dxg").exists():  # the last is a GPU under Windows' Linux
-            return max(1, gpus)
+        there = 1 if ":" in device else len(gpus())
+        hidden = "CUDA_VISIBLE_DEVICES" in os.environ
+        # the last is a GPU under Windows' Linux
+        if there or device != "auto" or (not hidden and Path("/dev/dxg").exists()):
+            return max(1, there)
     _, height, width = input_shape
     return min(cores(), MOST_WORKERS) if height * width <= LARGE else 1
 

@@ -89,7 +89,7 @@ def estimate(
     except TrialFailed as failure:
         size = networks[len(sizes)].params
         return [f"Warning: a network of {size:,} parameters cannot be trained here, so no time is known: {failure}."]
-    return words(sizes, replace(plan, load_s=load_s), _memory(options.workers, device))
+    return words(sizes, replace(plan, load_s=load_s), _memory(options, device))
 
 
 def measure(
@@ -186,9 +186,10 @@ def _smaller(networks: Sequence[Architecture]) -> tuple[Smaller, ...]:
     return tuple(found)
 
 
-def _memory(workers: int, device: torch.device) -> Memory:
+def _memory(options: SearchOptions, device: torch.device) -> Memory:
     if device.type == "cuda":
-        sharing = math.ceil(workers / torch.cuda.device_count())
+        # a worker sees its own GPU alone: how many share one is what the launcher says
+        sharing = options.workers_per_gpu or math.ceil(options.workers / torch.cuda.device_count())
         there = torch.cuda.get_device_properties(device).total_memory / 2**20
         return Memory(peak_memory_mb(device), sharing, there, "each GPU")
-    return Memory(peak_memory_mb(), workers, streaming.memory() / 2**20)
+    return Memory(peak_memory_mb(), options.workers, streaming.memory() / 2**20)

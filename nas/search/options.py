@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.architecture import RULES
-from nas.errors import StudyError, choices
+from nas.errors import DataError, StudyError, choices
 from nas.metric import METRICS, Metric
-from nas.space import Space, load_space
+from nas.records import StudyRecord
+from nas.space import Space, load_space, space_from
 from nas.space_file import COSTS
 from nas.study_folder import StudyFolder
 
 DEVICES = ("auto", "cpu", "cuda")
+KEPT = (
+    "sampler", "pruner", "epochs", "batch", "rule", "cost", "min_params", "max_params", "min_macs", "max_macs", "seed",
+    "metric", "split_seed", "train_limit", "skip_broken", "no_cache", "warm_start",
+)  # fmt: skip
+"""Options that a study's settings keep, so that a worker elsewhere can be told them by the study.
+
+Its space, images, trials and files have settings of their own; the others belong to one machine or one command.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +32,14 @@ class SearchOptions:
 
     Args:
         space: name of a space that ships, or the path of a TOML file.
+        space_toml: the space's TOML itself, as a study keeps it; then `space` is only its name.
         dataset: a name of `nas.data.SOURCES`, or ``folder:PATH``; None is the space's own.
         trials: the study ends with exactly this many trials complete or pruned, at least 1.
         timeout: seconds after which no trial is begun; None never.
         study: the study's name; None is the space's name.
         storage: SQLAlchemy URL; None is SQLite in the study's folder.
         workers: processes on this machine, at least 1; the cores are divided among them.
+        workers_per_gpu: how many of them share a GPU; None where that is not known, or there is none.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: of proposals, audits and trainings.
         metric: what a reading measures, ``accuracy`` or ``balanced-accuracy``.
@@ -38,11 +50,13 @@ class SearchOptions:
             `streaming.MEMORY_SHARE`.
         no_cache: train also what another study has trained already.
         warm_start: the networks nearest to the Inception references go in first, see `nas.projection`.
+        joins: the study has to be there: `nas worker`.
         dry_run: say how long it should take, and stop.
         command: the shell command, without passwords, for the record.
     """
 
     space: str = "digits"
+    space_toml: str | None = None
     dataset: str | None = None
     trials: int = 100
     timeout: float | None = None
@@ -60,6 +74,7 @@ class SearchOptions:
     min_macs: int | None = None
     max_macs: int | None = None
     workers: int = 1
+    workers_per_gpu: int | None = None
     device: str = "auto"
     seed: int = 0
     metric: str = "accuracy"
@@ -69,6 +84,7 @@ class SearchOptions:
     memory_share: float | None = None
     no_cache: bool = False
     warm_start: bool = False
+    joins: bool = False
     dry_run: bool = False
     command: str = ""
 
@@ -84,6 +100,7 @@ class SearchOptions:
         for name, value in (
             ("--trials", self.trials),
             ("--workers", self.workers),
+            ("--workers-per-gpu", self.workers_per_gpu),
             ("--epochs", self.epochs),
             ("--batch", self.batch),
             ("--train-limit", self.train_limit),
@@ -110,7 +127,7 @@ class SearchOptions:
                 raise StudyError(choices(what, given, allowed))
         if self.device.split(":")[0] not in DEVICES or not (self.device in DEVICES or self.device[5:].isdigit()):
             raise StudyError(choices("--device", self.device, (*DEVICES, "cuda:N")))
-        space = load_space(self.space).narrowed(
+        space = self._space().narrowed(
             rule=self.rule,
             cost=self.cost,
             min_params=self.min_params,
@@ -123,6 +140,15 @@ class SearchOptions:
         self.folder(space)
         return space
 
+    def kept(self) -> dict[str, Any]:
+        """Those of `KEPT`, as a study's settings keep them; JSON data."""
+        return {name: value for name, value in asdict(self).items() if name in KEPT}
+
+    def _space(self) -> Space:
+        if self.space_toml is None:
+            return load_space(self.space)
+        return space_from(self.space, self.space_toml, where=f"the space of study {self.study}")
+
     @property
     def checked_metric(self) -> Metric:
         """`metric`, which `check` has looked over."""
@@ -131,3 +157,50 @@ class SearchOptions:
     def folder(self, space: Space) -> StudyFolder:
         """The study's folder: named by `study`, else by the space."""
         return StudyFolder(Path(self.studies_dir), space.name if self.study is None else self.study)
+
+
+def options_of(record: StudyRecord, *, dataset: str | None, trials: int | None, **here: Any) -> SearchOptions:
+    """What a worker that joins a study is asked to do: as the study keeps it, and for this machine as the user says.
+
+    Args:
+        dataset: where the study's images are here; None: where its first command read them.
+        trials: of the whole study; None: as many as its last command asked for.
+        here: the options that no study keeps.
+
+    Raises:
+        StudyError: the study does not keep what it was asked to do, or this nas does not know it.
+        DataError: its images are in a folder that is not here.
+    """
+    name, settings = record.name, record.settings
+    kept = settings.get("options")
+    if not isinstance(kept, dict):
+        command = settings.get("command") or f"nas search --study {name}"
+        raise StudyError(
+            f"study {name!r} was made by a nas that did not keep its options: repeat its command here, with the same "
+            f"--storage, to add workers: {command}"
+        )
+    unknown = sorted(set(kept) - set(KEPT))
+    if unknown:
+        raise StudyError(
+            f"study {name!r} was made by another nas, with options that this one does not know ({', '.join(unknown)}): "
+            "install the same version here"
+        )
+    asked = settings.get("trials") if trials is None else trials
+    if asked is None:
+        raise StudyError(f"study {name!r} has not been searched yet, so how many trials it gets is not known: --trials")
+    spec = str(settings["dataset"]) if dataset is None else dataset
+    if dataset is None and spec.startswith("folder:") and not Path(spec.removeprefix("folder:")).is_dir():
+        raise DataError(
+            f"the images of study {name!r} are in {spec!r}, which is not on this machine: say where they are with "
+            "--dataset folder:PATH"
+        )
+    return SearchOptions(
+        space=str(settings["space"]),
+        space_toml=str(settings["space_toml"]),
+        dataset=spec,
+        trials=int(asked),
+        study=name,
+        joins=True,
+        **kept,
+        **here,
+    )

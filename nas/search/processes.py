@@ -40,8 +40,8 @@ class Processes:
         """Of the processes that have not been reported gone by `ended`."""
         return list(self._processes)
 
-    def start(self, number: int, order: Mapping[str, Any]) -> None:
-        """Start a process and say its order, as JSON in one line."""
+    def start(self, number: int, order: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        """Start a process and say its order, as JSON in one line; `environment` is added to its own."""
         # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -51,7 +51,7 @@ class Processes:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=self._environment,
+                env=self._environment | dict(environment or {}),
             )
         finally:
             signal.signal(signal.SIGINT, handler)

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from nas.data import Dataset, load_dataset, streaming
+from nas.errors import DataError
 from nas.metric import Metric, in_words, skewed
 from nas.projection import WarmStart, warm_starts
+from nas.records import Records
 from nas.search.claims import Claims
 from nas.search.hardware import device_name, hardware, versions, worker_device
 from nas.search.measure import estimate
@@ -91,14 +93,13 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     """
     dataset, space, device = _load(options, number, cache=Path(options.studies_dir) / ".cache")
     folder = options.folder(space)
-    opened = create_study(
-        options.storage or folder.url,
-        folder.name,
-        identity_of(options, space, dataset),
-        settings_of(options, space, dataset, device),
-    )
+    url, identity = options.storage or folder.url, identity_of(options, space, dataset)
+    if options.joins:
+        _compare_images(url, folder.name, identity, options.dataset)
+    settings = settings_of(options, space, dataset, device) | {"trials": options.trials}
+    opened = create_study(url, folder.name, identity, settings)
     recover(opened)
-    if number == 0:  # a search that is begun anew looks for new networks anew
+    if number == 0 and not options.joins:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
         opened.records.keep_setting(opened.record.id, "trials", options.trials)  # for `nas status`
     warm = tuple(warm_starts(space)[0]) if options.warm_start else None
@@ -107,6 +108,21 @@ def set_up(options: SearchOptions, number: int) -> Setup:
         opened.records.keep_setting(opened.record.id, "warm_start", keys)
     threads = torch.get_num_threads()
     return Setup(dataset, space, device, threads, folder, opened, options.checked_metric, warm)
+
+
+def _compare_images(url: str, name: str, identity: Mapping[str, Any], spec: str | None) -> None:
+    """Refuse other images than the study's, in words for somebody who gave no other option that could differ.
+
+    Raises:
+        DataError: these are others.
+    """
+    with closing(Records(url)) as records:
+        made = records.study(name).identity
+    if made["data"] != identity["data"]:
+        raise DataError(
+            f"the images of {spec} on this machine are not those that study {name!r} was made from: bring the same "
+            "ones here, or name where they are with --dataset"
+        )
 
 
 def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:
@@ -209,6 +225,7 @@ def settings_of(options: SearchOptions, space: Space, dataset: Dataset, device: 
         "space_toml": space.toml,
         "command": options.command,
         "workers": options.workers,
+        "options": options.kept(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware(device),
         "versions": versions(),

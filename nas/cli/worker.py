@@ -1,0 +1,73 @@
+"""`nas worker`: more workers for a study that another command made, as a scheduler starts them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import STUDIES, StudiesDir, Study
+
+
+def worker(
+    study: Study,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Database URL, as given to [b]nas search[/]. Default: in the study's folder.", metavar="URL"),
+    ] = None,
+    studies_dir: StudiesDir = STUDIES,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the study's images are on this machine. Default: where they were.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="[b]auto[/], [b]cpu[/], [b]cuda[/] or [b]cuda:N[/].")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes here. Default: 1.")] = None,
+    workers_per_gpu: Annotated[
+        str | None, typer.Option(help="So many for each GPU here, or [b]auto[/]: as many as its memory holds.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="The study ends with exactly so many. Default: as its last search said.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
+    memory_share: Annotated[
+        float | None, typer.Option(help="Part of the memory for decoded images. Default: 0.25.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the study, where another task makes it.")
+    ] = 0.0,
+) -> None:
+    """Add workers to a study that is there: it says itself what is searched. For Slurm, Kubernetes and the like.
+
+    Ends with 0 once the study has all its trials.
+    """
+    import sys
+
+    from nas.search.gpus import with_workers
+    from nas.search.join import find, keep_total
+    from nas.search.launch import launch
+    from nas.search.options import options_of
+    from nas.study_folder import StudyFolder
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    folder = StudyFolder(studies_dir, study)
+    found = find(folder, storage, wait=wait, say=say)
+    options = options_of(
+        found.record,
+        dataset=dataset,
+        trials=trials,
+        studies_dir=str(studies_dir),
+        storage=storage,
+        device=device,
+        timeout=timeout,
+        memory_share=memory_share,
+    )
+    number = 1 if workers is None and workers_per_gpu is None else workers
+    options = with_workers(options, options.check(), number, workers_per_gpu)
+    options.check()
+    if found.done >= options.trials:
+        say(f"Study {study} has all its {options.trials:,} trials.")
+        return
+    if trials is not None:
+        keep_total(folder, storage, trials)
+    raise typer.Exit(launch(options))

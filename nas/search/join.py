@@ -1,0 +1,85 @@
+"""A study that another command made, for workers that join it: found, or waited for."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from nas.database import parse_url, shown
+from nas.errors import StudyError, choices
+from nas.records import Records, StudyRecord
+from nas.study_folder import StudyFolder
+
+LOOK = 1.0
+"""Seconds between two looks for a study that is not there yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A study that is there, and how many of its trials are complete or pruned."""
+
+    record: StudyRecord
+    done: int
+
+
+def find(folder: StudyFolder, storage: str | None, *, wait: float, say: Callable[[str], None]) -> Found:
+    """The study of a folder's name; nothing is made.
+
+    Args:
+        storage: SQLAlchemy URL; None is SQLite in the study's folder.
+        wait: seconds to wait for it, at least 0: tasks of a job begin at once, and one of them makes the study. Also a
+            database that is out of reach is waited for.
+        say: takes a line, where it waits.
+
+    Raises:
+        StudyError: it is not there, or its database is out of reach, in all that time.
+    """
+    end, waiting = time.monotonic() + wait, False
+    while True:
+        try:
+            return _look(folder, storage)
+        except StudyError as error:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            if not waiting:
+                say(f"Waiting up to {wait:.0f} s: {str(error).partition(';')[0]}.")
+                waiting = True
+            time.sleep(min(LOOK, left))
+
+
+def _look(folder: StudyFolder, storage: str | None) -> Found:
+    url = parse_url(storage or folder.url)
+    known = sorted(path.parent.name for path in folder.studies_dir.glob("*/study.db")) if storage is None else []
+    # Opening a SQLite file that is not there would make an empty one.
+    if url.get_backend_name() != "sqlite" or Path(url.database or "").is_file():
+        with closing(Records(storage or folder.url, read_only=True)) as records:
+            with records.reading() as connection:
+                there = sa.inspect(connection).has_table("nas_study")
+            if there:
+                records.check_version()
+                held = records.studies()
+                known = known or held
+            if there and folder.name in held:
+                states = [point.state for point in records.points(folder.name)]
+                return Found(records.study(folder.name), states.count("complete") + states.count("pruned"))
+    where, place = str(folder.studies_dir), f"--studies-dir {shlex.quote(str(folder.studies_dir))}"
+    if storage is not None:
+        where, place = shown(url), f"--storage {shlex.quote(url.render_as_string(hide_password=True))}"
+    missing = choices("study", folder.name, known) if known else f"no study {folder.name!r}"
+    raise StudyError(
+        f"{missing} (in {where}); make it with `nas search --study {shlex.quote(folder.name)} {place}`, or give "
+        "--wait SECONDS where another task makes it"
+    )
+
+
+def keep_total(folder: StudyFolder, storage: str | None, trials: int) -> None:
+    """Put on record that the study is to have so many trials, for `nas status` and workers that come later."""
+    with closing(Records(storage or folder.url)) as records:
+        records.keep_setting(records.study(folder.name).id, "trials", trials)
