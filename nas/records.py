@@ -22,6 +22,7 @@ from nas.context import Context, canonical
 from nas.database import engine_options, explained, parse_url, prepare_sqlite, sealed, shown
 from nas.errors import ArchitectureError, StudyError
 from nas.migrations import VERSION, bring_up_to_date, check_layout
+from nas.outage import repeated
 from nas.tables import claim_table, evaluation_table, study_table, version_table, worker_table
 
 __all__ = [
@@ -165,12 +166,14 @@ class Records:
         with self.writing() as connection:
             bring_up_to_date(connection, shown(self.url))
 
+    @repeated
     def check_version(self) -> None:
         """Refuse a database whose layout is newer than this program's."""
         with self.reading() as connection:
             number = connection.execute(sa.select(sa.func.max(version_table.c.number))).scalar()
         check_layout(number, shown(self.url))
 
+    @repeated
     def add_study(self, name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyRecord:
         """Keep what a new study is; a study of this name that is there already is returned as it stands."""
         with self.writing() as connection:
@@ -185,6 +188,7 @@ class Records:
                 connection.execute(study_table.insert().values(**values))
         return self.study(name)
 
+    @repeated
     def keep_setting(self, study: int, name: str, value: Any) -> None:
         """Add one setting to the study with this number, or replace it; `value` is JSON data."""
         mine = study_table.c.id == study
@@ -195,11 +199,13 @@ class Records:
                 changed = canonical({**settings, name: value})
                 connection.execute(study_table.update().where(mine).values(settings=changed))
 
+    @repeated
     def studies(self) -> list[str]:
         """Names of the studies in this database, sorted."""
         with self.reading() as connection:
             return sorted(connection.execute(sa.select(study_table.c.name)).scalars())
 
+    @repeated
     def study(self, name: str) -> StudyRecord:
         """The study of this name.
 
@@ -215,6 +221,7 @@ class Records:
             found["id"], name, json.loads(found["identity"]), json.loads(found["settings"]), found["exhausted"]
         )
 
+    @repeated
     def points(self, study: str) -> list[Point]:
         """All evaluations of a study as points, in the order of their trials."""
         number = self.study(study).id
@@ -223,6 +230,7 @@ class Records:
         with self.reading() as connection:
             return [Point(*line) for line in connection.execute(query)]
 
+    @repeated
     def rows(self, study: str, trials: Collection[int] | None = None, *, confusions: bool = False) -> list[Row]:
         """The evaluations of a study, all or those of these trials, in the order of their trials.
 
@@ -247,6 +255,7 @@ class Records:
         found = connection.execute(sa.select(evaluation_table).where(mine)).mappings().first()
         return None if found is None else row_of(found)
 
+    @repeated
     def complete(self, study: int) -> list[tuple[str, int, float]]:
         """(key, cost, validation accuracy) of the complete evaluations of the study with this number."""
         columns = (evaluation_table.c.key, evaluation_table.c.cost, evaluation_table.c.val_accuracy)
@@ -255,7 +264,11 @@ class Records:
             return [(str(key), int(cost), float(accuracy)) for key, cost, accuracy in connection.execute(query)]
 
     def add(self, study: int, row: Row, connection: Connection | None = None) -> None:
-        """Write one evaluation, in the caller's transaction where a connection is given."""
+        """Write one evaluation, in the caller's transaction where a connection is given.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: its trial has one already.
+        """
         if connection is None:
             with self.writing() as own:
                 self.add(study, row, own)

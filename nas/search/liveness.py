@@ -20,12 +20,15 @@ from typing import IO
 import sqlalchemy as sa
 
 from nas.errors import StudyError
+from nas.outage import repeated
 from nas.records import Records, worker_table
 
 BEAT = 10.0
 """Seconds between two beats."""
 STALE = 60.0
 """Seconds without a beat after which a worker of another host counts as dead."""
+STARTED = "extract(epoch from pg_postmaster_start_time())"
+"""When PostgreSQL was started, in seconds since 1970."""
 
 
 def host() -> str:
@@ -36,7 +39,10 @@ def host() -> str:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker as the database knows it; `age` is seconds since its last beat, by the database's clock."""
+    """A worker as the database knows it; `age` is seconds since its last beat, by the database's clock.
+
+    After a restart of PostgreSQL it is counted from there, so that an outage makes nobody look dead.
+    """
 
     id: str
     host: str
@@ -83,9 +89,7 @@ class Worker:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StudyError(f"{self._path} cannot be locked ({error.strerror}); allow writing there") from error
-        with self._records.writing() as connection:
-            row = {"id": self.id, "study": self._study, "host": host(), "lock": str(self._path)}
-            connection.execute(worker_table.insert().values(**row, beat_at=_now(connection.dialect.name)))
+        self.beat()
         self._thread.start()
         return self
 
@@ -99,25 +103,41 @@ class Worker:
                 connection.execute(worker_table.delete().where(worker_table.c.id == self.id))
         except StudyError:  # the row stays, and whoever looks next finds the lock free
             pass
-        if self._file is not None:
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        finally:
+            if self._file is not None:
+                self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    @repeated
+    def beat(self) -> None:
+        """Say that this worker lives; also after others took it for dead and removed its row.
+
+        Raises:
+            StudyError: the database is out of reach.
+        """
+        with self._records.writing() as connection:
+            now = _now(connection.dialect.name)
+            beat = worker_table.update().where(worker_table.c.id == self.id).values(beat_at=now)
+            if connection.execute(beat).rowcount == 0:
+                row = {"id": self.id, "study": self._study, "host": host(), "lock": str(self._path)}
+                connection.execute(worker_table.insert().values(**row, beat_at=now))
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT):
             try:
-                with self._records.writing() as connection:
-                    here = worker_table.c.id == self.id
-                    beat = worker_table.update().where(here).values(beat_at=_now(connection.dialect.name))
-                    connection.execute(beat)
+                self.beat()
             except StudyError:  # a database that is down is met, and told, by the worker's own writes
                 continue
 
 
+@repeated
 def workers(records: Records, study: int) -> list[WorkerRow]:
     """Workers of a study that have not been buried yet."""
     with records.reading() as connection:
-        age = (_now(connection.dialect.name) - worker_table.c.beat_at).label("age")
+        beat_at: sa.ColumnElement[float] = worker_table.c.beat_at
+        if connection.dialect.name == "postgresql":  # nobody could beat while the server itself was down
+            beat_at = sa.func.greatest(beat_at, sa.literal_column(STARTED, sa.Float))
+        age = (_now(connection.dialect.name) - beat_at).label("age")
         query = sa.select(worker_table.c.id, worker_table.c.host, worker_table.c.lock, age)
         found = connection.execute(query.where(worker_table.c.study == study)).mappings()
         return [WorkerRow(row["id"], row["host"], row["lock"], float(row["age"])) for row in found]

@@ -10,6 +10,10 @@ FAILURES = 10
 """So many failures in a row end a search: by then it is the set-up, not the networks."""
 
 
+class TakenAway(Exception):  # noqa: N818  (not a fault of the program)
+    """A claim is no longer this worker's: another host took it for dead, and settled its trial."""
+
+
 class Places(Protocol):
     """Who may train what: places of a study, each network in one of them at most. Several workers share them."""
 

@@ -45,6 +45,11 @@ def recover(opened: OpenStudy) -> Recovered:
     owners = {claim.trial: claim.worker for claim in held if claim.trial is not None}
     aside = {claim.trial for claim in held if claim.state == "paused"}
     asking = any(claim.trial is None and claim.state == "held" and claim.worker in alive for claim in held)
+    # First of all they lose their claims: one on another host that was only slow finds that out when it wants to write
+    # its result (`TakenAway`), and what is told below stays as it is.
+    open_claims = {claim.worker for claim in held if claim.state == "held"}
+    for dead in sorted((open_claims | {worker.id for worker in known}) - alive):
+        claims.bury(dead)
     told = failed = 0
     if any(trial.number not in aside and owners.get(trial.number) not in alive for trial in running):
         rows = {row.trial: row for row in records.rows(study.study_name)}
@@ -53,16 +58,13 @@ def recover(opened: OpenStudy) -> Recovered:
             if trial.number in aside or owner in alive:
                 continue
             if row is not None and row.state == "paused":
-                continue  # a dead worker had taken it up again: `bury` sets it aside as it was
+                continue  # a dead worker had taken it up again: `bury` has set it aside as it was
             if row is not None and row.worker in alive:
                 continue
             if row is not None:
                 told += _tell(study, trial, row)
             elif owner is not None or not asking:  # else perhaps the trial that a living worker has just asked for
                 failed += _fail(opened, trial, owner or "")
-    open_claims = {claim.worker for claim in held if claim.state == "held"}
-    for dead in sorted((open_claims | {worker.id for worker in known}) - alive):
-        claims.bury(dead)
     return Recovered(told, failed)
 
 
