@@ -165,10 +165,10 @@ class Architecture:
         if not 0 <= self.dropout < 1:
             raise ArchitectureError(f"dropout must be in [0, 1), got {self.dropout}")
         modules = len(self.modules)
-        if list(self.auxiliary) != sorted(set(self.auxiliary)) or any(not 0 <= m < modules for m in self.auxiliary):
-            raise ArchitectureError(
-                f"auxiliary must be growing module numbers in 0..{modules - 1}, got {list(self.auxiliary)}"
-            )
+        known = all(type(module) is int and 0 <= module < modules for module in self.auxiliary)  # true is no number
+        if not known or list(self.auxiliary) != sorted(set(self.auxiliary)):
+            given = list(self.auxiliary)
+            raise ArchitectureError(f"auxiliary must be growing module numbers in 0..{modules - 1}, got {given}")
         shapes = self.module_inputs()  # raises where a map vanishes
         for module in self.auxiliary:
             _, height, width = shapes[module]

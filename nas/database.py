@@ -22,13 +22,14 @@ def parse_url(url: str) -> URL:
         StudyError: not a URL, or a database that is neither SQLite nor PostgreSQL. A password is never repeated.
     """
     try:
+        url.encode()  # a name of bytes that are no text reaches Python as half characters
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number, too
         raise StudyError(
             "--storage is not a database URL; use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
         ) from error
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise StudyError(f"--storage {url}: a study is kept in a file; use sqlite:///FILE")
+        raise StudyError("--storage: a study is kept in a file; use sqlite:///FILE")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise StudyError(
             f"--storage {shown(parsed)}: {parsed.get_backend_name()} is not supported; use sqlite or postgresql"
@@ -41,7 +42,33 @@ def shown(url: URL | str) -> str:
     parsed = make_url(url) if isinstance(url, str) else url
     if parsed.get_backend_name() == "sqlite":
         return parsed.database or ":memory:"
-    return parsed.render_as_string(hide_password=True)
+    return masked(parsed)
+
+
+def masked(url: URL) -> str:
+    """A storage's URL, still a URL, without its password, which may also be among the options after ``?``."""
+    return url.difference_update_query(_secret(url)).render_as_string(hide_password=True)
+
+
+def sqlite_url(path: Path) -> str:
+    """SQLAlchemy's URL of a SQLite file.
+
+    Raises:
+        StudyError: the path has characters that this version of SQLAlchemy would read as something else.
+    """
+    text = str(path.absolute())
+    try:
+        url = URL.create("sqlite", database=text).render_as_string()
+        kept = make_url(url).database == text
+    except ValueError:  # bytes that are no text
+        kept = False
+    if not kept:
+        raise StudyError(f"{text!r} cannot be named in a database's URL: choose another --studies-dir")
+    return url
+
+
+def _secret(url: URL) -> list[str]:
+    return [name for name in url.query if "password" in name.lower()]
 
 
 def engine_options(url: URL, wait: float = 60) -> dict[str, Any]:
@@ -85,6 +112,8 @@ def explained(url: URL) -> Iterator[None]:
 
 
 def _explanation(url: URL, said: str) -> str:
+    for secret in (url.password, *(url.query[name] for name in _secret(url))):
+        said = said.replace(str(secret), "***") if secret else said  # a driver may repeat what it was given
     said = " ".join(said.split())
     where = shown(url)
     low = said.lower()
@@ -121,7 +150,7 @@ def check_sqlite(path: Path) -> None:
     """
     if path.stat().st_size == 0:
         raise StudyError(f"{path} is empty: restore it from a copy, or remove it to start anew")
-    url = parse_url(f"sqlite:///{path}")
+    url = parse_url(sqlite_url(path))
     engine = sa.create_engine(url, **engine_options(url))
     try:
         with explained(url), engine.connect() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -46,30 +47,108 @@ def check(name: str, identity: Mapping[str, Any], settings: Mapping[str, Any], r
                 ended.add((seed, row.key))
 
 
+def wrong(row: Row, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """What contradicts itself in one evaluation of a study, paused ones included; None where nothing does.
+
+    Args:
+        identity, settings: the study's, as `check` takes them.
+    """
+    ended = replace(row, state="pruned", reason=row.reason or "set aside") if row.state == "paused" else row
+    try:
+        _check_row(identity["seed"], ended, settings["cost"], settings["epochs"], len(settings["classes"]))
+        if row.confusion is not None:
+            _check_confusion(row, row.confusion, len(settings["classes"]), metric_of(settings))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _check_header(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """What the front, the report and a resume read without asking."""
-    space, low_high, classes = identity.get("space"), settings.get("cost_range"), settings.get("classes")
+    space, classes = identity.get("space"), settings.get("classes")
+    data, given = identity.get("data"), space.get("input") if isinstance(space, Mapping) else None
     for what, good in (
         ("identity.space", isinstance(space, Mapping) and space.get("cost") == settings.get("cost")),
-        ("identity.data", isinstance(identity.get("data"), Mapping)),
+        ("identity.space.input", given is None or (_all(given, 3, _size) and len(given) == 3)),
+        ("identity.data", isinstance(data, Mapping) and all(_text(data.get(part, "")) for part in ("images", "split"))),
         ("identity.seed", _whole(identity.get("seed"), 0)),
         ("settings.cost", settings.get("cost") in ("params", "macs")),
         ("settings.rule", settings.get("rule") in RULES),
         ("settings.epochs", _whole(settings.get("epochs"), 1)),
         ("settings.metric", metric_of(settings) in METRICS),
-        ("settings.classes", _all(classes, 2, lambda name: isinstance(name, str))),
-        ("settings.cost_range", _all(low_high, 2, lambda cost: _whole(cost, 1)) and low_high == sorted(low_high or ())),
+        ("settings.classes", _all(classes, 2, _text)),
+        ("settings.cost_range", _range(settings.get("cost_range"))),
     ):
         if not good:
             raise ValueError(f"{what} is missing or out of range")
+    for where, told, known in (
+        ("identity.space", space or {}, {"recipe": _table, "widths": _table, "budget": _table}),
+        ("identity", identity, dict.fromkeys(("split_seed", "train_limit", "training_version"), _count)),
+        ("settings", settings, _SETTINGS),
+    ):
+        for name, fits in known.items():
+            if told.get(name) is not None and not fits(told[name]):
+                raise ValueError(f"{where}.{name} is of another kind than `nas records export` writes")
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**53
+
+
+def _count(value: Any) -> bool:
+    return _whole(value, 0)
+
+
+def _size(value: Any) -> bool:
+    return _whole(value, 1)
+
+
+def _range(value: Any) -> bool:
+    return _all(value, 2, _size) and len(value) == 2 and value[0] <= value[1]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_text, value.values()))
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_number, value))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
 def _all(values: Any, least: int, good: Callable[[Any], bool]) -> bool:
     return isinstance(values, list) and len(values) >= least and all(map(good, values))
+
+
+# What a study may say of itself and may leave out.
+_SETTINGS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("command", "created_at", "dataset", "hardware", "pruner", "sampler", "space", "space_toml"), _text
+    ),
+    **dict.fromkeys(("train_images", "validation_images", "test_images", "skipped_images", "train_limit"), _count),
+    **dict.fromkeys(("seed", "split_seed", "trials", "validation_limit", "workers"), _count),
+    **dict.fromkeys(("epoch_seconds", "mean", "std"), _numbers),
+    **dict.fromkeys(("versions", "warm_start"), _words),
+    "options": _table,
+    "skip_broken": lambda value: isinstance(value, bool),
+}
+# Of a trial's verdict: what a pruner may have written.
+_STOPPED: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("rung", "dominated_by"), _count),
+    **dict.fromkeys(("deficit", "margin"), _number),
+    "spared": lambda value: isinstance(value, bool),
+}
 
 
 def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) -> None:
@@ -108,6 +187,11 @@ def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) 
         raise ValueError("a pruned one has a curve")
     if not (math.isfinite(row.seconds) and row.seconds >= 0):
         raise ValueError(f"{row.seconds} seconds")
+    if not 1970 <= min(row.started_at, row.finished_at).year <= max(row.started_at, row.finished_at).year < 9999:
+        raise ValueError(f"it began {row.started_at} and ended {row.finished_at}")
+    for name, fits in _STOPPED.items():
+        if (row.stopped or {}).get(name) is not None and not fits((row.stopped or {})[name]):
+            raise ValueError(f"stopped: {name} is of another kind than a pruner writes")
     for name, value in (row.coordinates or {}).items():
         if not 0 <= value <= 1:
             raise ValueError(f"coordinate {name} is {value}, not in 0..1")

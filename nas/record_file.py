@@ -23,6 +23,7 @@ from nas.architecture import Architecture
 from nas.beside import beside
 from nas.context import canonical
 from nas.errors import StudyError, choices
+from nas.files import OF_ONE_FOLDER
 from nas.record_checks import at, check
 from nas.records import Records, Row
 
@@ -36,6 +37,9 @@ _JSON = ("stopped", "coordinates", "versions")
 _MOMENTS = ("started_at", "finished_at")
 _OPTIONAL = ("reason", "source", "val_accuracy", "confusion", *_JSON)
 _LONGEST_CELL = 100_000_000
+_LARGEST = 2**29
+"""Bytes of an unpacked file: 10,000 trials with confusion matrices of a hundred classes have half of that. A file of a
+few KB can unpack to many GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,11 @@ def write(path: Path, file: RecordFile) -> None:
     lines = [f"# {canonical(header)}", ",".join(COLUMNS)]
     lines += [",".join(map(_quoted, _cells(seed, row))) for seed, row in file.rows]
     buffer = io.BytesIO()
+    content = ("\n".join(lines) + "\n").encode()
+    if len(content) > _LARGEST:
+        raise StudyError(f"{path}: {len(content):,} bytes of records; `nas records import` takes {_LARGEST:,} at most")
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as packed:
-        packed.write(("\n".join(lines) + "\n").encode())
+        packed.write(content)
     with beside(path) as aside:
         aside.write_bytes(buffer.getvalue())
         aside.replace(path)
@@ -110,7 +117,14 @@ def read(path: Path) -> RecordFile:
             names the file, the row, counted from 1, and what is wrong.
     """
     try:
-        text = gzip.decompress(path.read_bytes()).decode()
+        with gzip.open(path) as packed:
+            content = packed.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise StudyError(
+                f"{path} unpacks to more than {_LARGEST:,} bytes and is not read: it is no file of records"
+            )
+        text = content.decode()
+        del content
     except FileNotFoundError as error:
         raise StudyError(f"there is no file {str(path)!r}; `nas records export` writes one") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -143,6 +157,7 @@ def read(path: Path) -> RecordFile:
 def _header(path: Path, line: str) -> dict[str, Any]:
     try:
         header = _parsed(line.removeprefix("# ")) if line.startswith("# ") else None
+        canonical(header)  # a number beyond floats could be read, and not written
     except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -153,7 +168,18 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     for name, kind in (("name", str), ("identity", dict), ("settings", dict)):
         if not isinstance(header.get(name), kind):
             raise StudyError(f"{path}: its header has no {name}; export it again")
+    if _deep(header):
+        raise StudyError(f"{path}: its header is nested too deep; export it again")
     return header
+
+
+def _deep(value: Any, most: int = 50) -> bool:
+    """Whether JSON data has lists or objects in each other more than `most` times: Python writes no 1,000."""
+    inside = [value]
+    for _ in range(most):
+        nested = [item.values() if isinstance(item, dict) else item for item in inside if isinstance(item, dict | list)]
+        inside = [item for items in nested for item in items]
+    return bool(inside)
 
 
 def _compare_columns(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:
@@ -204,7 +230,7 @@ def _row(cells: dict[str, str], networks: dict[str, Architecture]) -> tuple[int,
             continue
         try:
             values[name] = networks.get(cell) if name == "architecture" else _READERS.get(name, str)(cell)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:  # the last: a whole number too large for a float
             short = cell if len(cell) <= 60 else f"{cell[:57]}..."
             raise ValueError(f"{name} {short!r}: {error}") from error
     if values["architecture"] is None:  # the same network comes once for each study seed
@@ -283,9 +309,11 @@ def _parsed(text: str) -> Any:
         raise ValueError(f"{constant} is not a finite number")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be shown, nor written
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    return value
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

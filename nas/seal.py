@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from nas.context import canonical
+from nas.database import sqlite_url
 from nas.errors import StudyError
 from nas.records import Records
 from nas.tables import study_table, test_reading_table
@@ -201,7 +202,7 @@ def look(studies_dir: Path, records: Records, dataset: str) -> Seal:
     unknown = []
     for database in sorted(studies_dir.glob("*/study.db")):
         try:
-            with closing(Records(f"sqlite:///{database.absolute()}", read_only=True)) as other:
+            with closing(Records(sqlite_url(database), read_only=True)) as other:
                 other.check_version()
                 with other.reading() as connection:
                     found += _read(connection, mine)

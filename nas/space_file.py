@@ -99,6 +99,9 @@ def _inside(low: float, high: float, *, above: bool = False) -> AfterValidator:
 def _layer(given: Any) -> StemLayer:
     if not isinstance(given, Mapping):
         raise ValueError('a layer is a table such as { layer = "conv", channels = 8 }')
+    for name, number in given.items():
+        if isinstance(number, int) and number > _MOST_CHANNELS:
+            raise ValueError(f"{name} must be at most {_MOST_CHANNELS}, got {number}")
     try:
         return layer_from_json(given)
     except ArchitectureError as error:
@@ -246,11 +249,14 @@ def parse_space(text: str, where: str) -> SpaceFile:
         SpaceError: one line with the file, the key, what was given and what is allowed.
     """
     try:
-        # Strict, so that "10", 10.0 or true is no number of classes; strict pydantic takes no list for a tuple.
-        return SpaceFile.model_validate(_tuples(tomllib.loads(text)), strict=True)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
+        table = _tuples(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:
+        said = "nested too deeply" if isinstance(error, RecursionError) else "a whole number beyond 64 bits"
+        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else said
         raise SpaceError(_one_line(f"{where}: not a TOML file: {said}")) from error
+    try:
+        # Strict, so that "10", 10.0 or true is no number of classes; strict pydantic takes no list for a tuple.
+        return SpaceFile.model_validate(table, strict=True)
     except ValidationError as error:
         problems = [dict(problem) for problem in error.errors(include_url=False)]
         unknown = [problem for problem in problems if problem["type"] == "extra_forbidden"]
@@ -263,6 +269,8 @@ def parse_space(text: str, where: str) -> SpaceFile:
 def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:  # TOML 1.0's own bounds; Python knows none
+        raise ValueError
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas.database import sqlite_url
 from nas.errors import StudyError, choices
 
 _NAME = re.compile(r"[\w][\w .+-]{0,99}", re.UNICODE)
+_LONGEST = 255  # bytes, of Linux's file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class StudyFolder:
             raise StudyError(
                 f"study name {self.name[:120]!r}: allowed are up to 100 letters, digits, spaces and _ . + -, "
                 "beginning with a letter or digit; choose another --study"
+            )
+        if len(self.name.encode()) > _LONGEST:
+            raise StudyError(
+                f"study name {self.name!r}: {len(self.name.encode())} bytes in UTF-8 are more than the {_LONGEST} that "
+                "a folder's name may have; choose another --study"
             )
 
     @classmethod
@@ -66,8 +73,8 @@ class StudyFolder:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of `database`."""
-        return f"sqlite:///{self.database.absolute()}"
+        """SQLAlchemy URL of `database`; `StudyError` where its path cannot be one."""
+        return sqlite_url(self.database)
 
     @property
     def artifacts(self) -> Path:
@@ -78,6 +85,11 @@ class StudyFolder:
     def workers(self) -> Path:
         """One lock file for each worker that runs or ran."""
         return self.path / "workers"
+
+    @property
+    def mark(self) -> Path:
+        """By which the folder is known, see `nas.files`."""
+        return self.path / "folder.id"
 
     @property
     def report(self) -> Path:

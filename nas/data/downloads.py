@@ -20,8 +20,16 @@ FAILURES = (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, pi
 
 
 def root() -> Path:
-    """Where downloads are kept: the folder named by NAS_DATA, or .cache/nas in the user's home."""
-    return Path(os.environ.get("NAS_DATA") or Path.home() / ".cache" / "nas").expanduser().absolute()
+    """Where downloads are kept: the folder named by NAS_DATA, or .cache/nas in the user's home.
+
+    Raises:
+        DataError: there is no such home, as in a container that runs under a number alone.
+    """
+    named = os.environ.get("NAS_DATA") or "~/.cache/nas"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise DataError(f"the home of {named!r} is not known: name another folder for downloads in NAS_DATA") from error
 
 
 @dataclass(frozen=True, slots=True)

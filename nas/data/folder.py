@@ -63,7 +63,7 @@ def read(
     """
     if not path:
         raise DataError("folder: needs a path, as in --dataset folder:photos")
-    root = Path(path).expanduser().absolute()
+    root = Path(os.path.expanduser(path)).absolute()  # of an unknown ~user pathlib raises
     classes, files = _listed(root)
     streamed = len(files) * math.prod(input_shape) > room
     # a change of any file's name, size or time is another identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def survey(spec: str) -> Survey:
         counts = np.bincount(labels, minlength=len(data.classes)).tolist()
         sizes = [(shape[2], shape[1])] * (len(labels) + data.test_size)
         return Survey(spec, dict(zip(data.classes, counts, strict=True)), sizes, shape[0], flip)
-    classes, files = _listed(Path(path).expanduser().absolute())
+    classes, files = _listed(Path(os.path.expanduser(path)).absolute())
     grey = True
     sizes, broken = [], []
     found: Counter[int] = Counter()
