@@ -23,7 +23,6 @@ from nas.architecture import Architecture
 from nas.beside import beside
 from nas.context import canonical
 from nas.errors import StudyError, choices
-from nas.files import OF_ONE_FOLDER
 from nas.record_checks import at, check
 from nas.records import Records, Row
 
