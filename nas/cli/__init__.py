@@ -6,6 +6,7 @@ Nothing here imports torch, Optuna or plotly until a command needs it: `nas --he
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from nas.cli.bench_model import bench_model
 from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.front import front
+from nas.cli.output import printable
 from nas.cli.predict import predict
 from nas.cli.records import app as records
 from nas.cli.redundancy import redundancy
@@ -27,6 +29,7 @@ from nas.cli.replay import replay
 from nas.cli.report import report
 from nas.cli.rule import rule
 from nas.cli.search import search
+from nas.cli.secret import conceal, masked
 from nas.cli.show import show
 from nas.cli.spaces import app as spaces
 from nas.cli.status import status
@@ -46,6 +49,9 @@ REFUSED = {
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+LONGEST = 2000
+"""Characters of a message; what was given may be a whole file."""
 
 app = typer.Typer(
     name="nas",
@@ -105,6 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 1 a user's mistake, said on stderr in one line; 130 interrupted. Faults of ours raise.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        conceal(words)
+    if any("\0" in word for word in words):  # no shell can give one, and no path nor database takes it
+        return _say("a NUL character is in the command")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         code = typer.main.get_command(app).main(words or ["--help"], prog_name="nas", standalone_mode=False, obj=words)
         sys.stdout.flush()
@@ -133,5 +145,6 @@ def _said(error: typer.TyperException, words: Sequence[str]) -> str:
 
 
 def _say(message: str) -> int:
-    print("nas: " + " ".join(message.split()), file=sys.stderr)
+    line = masked(printable(" ".join(message.split())))
+    print("nas: " + (line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."), file=sys.stderr)
     return 1

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.secret import STORAGE
+
 if TYPE_CHECKING:
     from nas.outcome import Outcome
     from nas.records import Records
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 Study = Annotated[str, typer.Argument(help="Name of the study, as given to [b]nas search[/].")]
 StudiesDir = Annotated[Path, typer.Option(help="Folder that holds the studies.")]
 Storage = Annotated[
-    str | None, typer.Option(help="Database URL, where the study is not in its own folder.", metavar="URL")
+    str | None,
+    typer.Option(help="Database URL, where the study is not in its own folder.", metavar="URL", envvar=STORAGE),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 STUDIES = Path("studies")
@@ -42,13 +45,16 @@ def command_of(context: typer.Context, storage: str | None) -> str:
     """
     import shlex
 
-    words: list[str] = ["nas", *context.obj]
-    if storage is None:
-        return shlex.join(words)
-    from nas.database import parse_url
+    from nas.cli.output import printable
 
-    said = parse_url(storage).render_as_string(hide_password=True)
-    return shlex.join(word.replace(storage, said) for word in words)
+    words: list[str] = ["nas", *context.obj]
+    if storage is not None:
+        from nas.database import masked, parse_url
+
+        said = masked(parse_url(storage))
+        given = any(storage in word for word in words)  # else it came from the environment
+        words = [word.replace(storage, said) for word in words] if given else [*words, "--storage", said]
+    return printable(shlex.join(words))
 
 
 def database_url(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, str]:

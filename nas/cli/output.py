@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def printable(text: str) -> str:
+    """Text from a file or a name, as a terminal may show it: what would move its cursor or colour is escaped.
+
+    Lines and tabs stay; so does all that is a letter, a number or a mark in any script.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t\u00a0\u200d" else ascii(c)[1:-1] for c in text)
+
+
 def say(text: str) -> None:
     """One line for the person, on stderr."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
@@ -29,6 +37,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: 
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: a [bracket] in a reason is no markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: a [bracket] in a reason is no markup
     # A terminal too narrow breaks the lines; rich would cut names and numbers off until nothing can be read.
     Console(file=sys.stdout, highlight=False, width=200).print(table)

@@ -8,6 +8,7 @@ import typer
 
 from nas.cli.front import front
 from nas.cli.options import STUDIES, StudiesDir, command_of, count
+from nas.cli.secret import STORAGE
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
 TRAINING = "Training"
@@ -115,7 +116,12 @@ def search(
     studies_dir: StudiesDir = STUDIES,
     storage: Annotated[
         str | None,
-        typer.Option(help="Database URL. Default: SQLite in the study's folder.", metavar="URL", rich_help_panel=PLACE),
+        typer.Option(
+            help="Database URL. Default: SQLite in the study's folder.",
+            metavar="URL",
+            envvar=STORAGE,
+            rich_help_panel=PLACE,
+        ),
     ] = None,
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""

@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import STUDIES, StudiesDir, Study
+from nas.cli.secret import STORAGE
 
 
 def worker(
     study: Study,
     storage: Annotated[
         str | None,
-        typer.Option(help="Database URL, as given to [b]nas search[/]. Default: in the study's folder.", metavar="URL"),
+        typer.Option(
+            help="Database URL, as given to [b]nas search[/]. Default: in the study's folder.",
+            metavar="URL",
+            envvar=STORAGE,
+        ),
     ] = None,
     studies_dir: StudiesDir = STUDIES,
     dataset: Annotated[
