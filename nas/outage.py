@@ -27,10 +27,12 @@ EVERY = 2.0
 """Seconds between two tries to reach a database."""
 LIMIT = 600.0
 """Seconds for which a search waits for its database."""
-TIMES = 10
-"""So often in a row a transaction may be broken off and done again."""
+TIMES = 20
+"""So often in a row a transaction may be broken off and done again, a little later each time."""
 FULL = ("too many clients", "too many connections", "connection slots are reserved")
 NOT_YET = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
+LAST = ("57P", "08")
+"""SQLSTATE of a server that is stopped, or stops a session, and of connections that break."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,7 +104,9 @@ def lost(error: BaseException | None) -> bool:
     """Whether a connection broke in the middle of a transaction, whatever the error was wrapped in."""
     while error is not None:
         if isinstance(error, sa.exc.DBAPIError):
-            return error.connection_invalidated
+            # After a server's last words the driver may not have seen yet that the connection is closed.
+            state = getattr(error.orig, "sqlstate", None) or ""
+            return error.connection_invalidated or state.startswith(LAST)
         error = error.__cause__
     return False
 
@@ -112,12 +116,13 @@ def repeated(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def again(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(TIMES):
+        for time_before in range(TIMES):
             try:
                 return function(*args, **kwargs)
             except Exception as error:
                 if not lost(error):
                     raise
+            time.sleep(0.05 * time_before)
         return function(*args, **kwargs)
 
     return again

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -45,22 +47,26 @@ class Display:
         self._began = time.monotonic()
         self._peak_mb = 0.0
         self._why: str | None = None
+        self._without: set[int] = set()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
-            self._live.start()
+        with _nobody_there():
+            if self._console.is_terminal:
+                self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with _nobody_there():
+            self._live.stop()
 
     def say(self, words: str) -> None:
         """One line that stays."""
-        self._console.print(escape(words), soft_wrap=True)
+        with _nobody_there():
+            self._console.print(escape(words), soft_wrap=True)
 
     def happened(self, number: int, event: dict[str, Any]) -> None:
         """Take one event of worker `number`."""
@@ -80,6 +86,8 @@ class Display:
             self._lines[number] = self._lines[number] | event
         elif kind == "end":
             self._trial_ended(event)
+        elif kind == "outage":
+            self._outage(number, event["words"])
         elif kind == "over":
             self._peak_mb = max(self._peak_mb, event["peak_mb"])
             if event["why"] in ("exhausted", "timeout"):
@@ -89,6 +97,7 @@ class Display:
     def gone(self, number: int) -> None:
         """Worker `number` has ended."""
         self._lines[number] = {}
+        self._without.discard(number)
         self.refresh()
 
     def refresh(self, force: bool = False) -> None:
@@ -96,7 +105,8 @@ class Display:
         now = time.monotonic()
         if self._live.is_started and (force or now - self._drawn >= STEP_S):
             self._drawn = now
-            self._live.update(self._picture(), refresh=True)
+            with _nobody_there():
+                self._live.update(self._picture(), refresh=True)
 
     def end(self, study: str, where: str) -> None:
         """Last words: how many trials ended how, in what time, and where they are."""
@@ -111,6 +121,18 @@ class Display:
             f"Study {study}: {self._tally()} in {clock(seconds)}, peak memory of a worker {self._peak_mb:,.0f} MB; "
             f"kept in {where}."
         )
+
+    def _outage(self, number: int, words: str | None) -> None:
+        """A worker waits for the database, or not any more: said once, though each of them notices."""
+        before = bool(self._without)
+        if words is None:
+            self._without.discard(number)
+        else:
+            self._without.add(number)
+        if words is not None and not before:
+            self.say(words)
+        elif before and not self._without:
+            self.say("the database answers again; the search goes on")
 
     def _trial_ended(self, event: dict[str, Any]) -> None:
         self._states[event["state"]] += 1
@@ -174,6 +196,15 @@ class Display:
         if best:
             words.append(Text(f"front, {self._metric}  {best}", style="green"))
         return Group(lines, *words)
+
+
+@contextmanager
+def _nobody_there() -> Iterator[None]:
+    """A terminal that was closed, or a pipe that nobody reads, is no reason for a search to break down."""
+    try:
+        yield
+    except OSError:
+        pass
 
 
 def _spread(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:

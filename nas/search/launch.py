@@ -45,8 +45,11 @@ def launch(options: SearchOptions) -> int:
         finally:
             crew.kill()
             if display.study_ready:
-                with optuna_explained(url):
-                    recover(open_study(url, folder.name))
+                try:
+                    with optuna_explained(url):
+                        recover(open_study(url, folder.name))
+                except StudyError as error:  # whatever ended the search is what is said last
+                    display.say(f"Running trials are marked by the next command: {error}")
         display.end(folder.name, shown(parse_url(url)))
     return code
 
@@ -99,6 +102,7 @@ class _Crew:
             "number": number,
             "deadline": self._deadline,
             # whoever joins a search begins at once: how long it takes was said where it was begun
+            "known": self._display.study_ready,
             "measure": number == 0 and not self._display.study_ready and not self._options.joins,
         }
         self._processes.start(number, order, environment)

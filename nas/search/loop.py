@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import Trial, TrialState
 
@@ -23,7 +24,7 @@ from nas.errors import DataError, NasError, StudyError, TrialFailed
 from nas.records import Row, State
 from nas.search.cost_aware import Known
 from nas.search.evidence import LOSSES
-from nas.search.places import FAILURES, Places
+from nas.search.places import FAILURES, Places, TakenAway
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
@@ -194,6 +195,8 @@ class Loop(abc.ABC):
                     return "exhausted"
             except Interrupted:
                 return "stopped"
+            except (TakenAway, UpdateFinishedTrialError):
+                self._taken_away()
 
     @abc.abstractmethod
     def _now(self) -> float:
@@ -226,6 +229,9 @@ class Loop(abc.ABC):
     @abc.abstractmethod
     def _began_trial(self, run: Run) -> None:
         """A trial has its network, or is taken up again."""
+
+    def _taken_away(self) -> None:  # noqa: B027
+        """Another host took this worker for dead and has settled its trial; the next one can be begun."""
 
     def _has_read(self, run: Run, reading: EpochResult) -> None:  # noqa: B027  (nothing to do in a replay)
         """A reading is in the storage."""

@@ -42,8 +42,9 @@ class Processes:
 
     def start(self, number: int, order: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         """Start a process and say its order, as JSON in one line; `environment` is added to its own."""
-        # The workers ignore Ctrl-C from their first instruction: it reaches the whole group, and the launcher asks.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The workers ignore Ctrl-C and a closed terminal from their first instruction: these reach the whole group, and
+        # the launcher asks.
+        handlers = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, signal.SIGHUP)}
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", self._module],
@@ -54,7 +55,8 @@ class Processes:
                 env=self._environment | dict(environment or {}),
             )
         finally:
-            signal.signal(signal.SIGINT, handler)
+            for name, handler in handlers.items():
+                signal.signal(name, handler)
         self._processes[number] = process
         self.say(number, json.dumps(order))
         said: list[str] = []
@@ -109,12 +111,16 @@ class Processes:
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """SIGINT, SIGTERM and SIGHUP as events of number -1, while the context lasts."""
+        """SIGINT, SIGTERM and SIGHUP as events of number -1, while the context lasts.
+
+        What is ignored already stays so: ``nohup`` means that a closed terminal is no reason to stop.
+        """
 
         def put(*_: object) -> None:
             self._events.put((-1, None))
 
-        before = {name: signal.signal(name, put) for name in SIGNALS}
+        heard = [name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
+        before = {name: signal.signal(name, put) for name in heard}
         try:
             yield
         finally:

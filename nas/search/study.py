@@ -20,7 +20,9 @@ from optuna.study import StudyDirection
 from nas.database import check_sqlite, engine_options, explained, parse_url, prepare_sqlite, shown
 from nas.errors import StudyError
 from nas.metric import metric_of
+from nas.outage import repeated
 from nas.records import Records, StudyRecord, claim_table, evaluation_table
+from nas.search.optuna_tables import OptunaTables
 from nas.search.storage import SearchStorage
 
 MAKING = 0x6E6173
@@ -48,8 +50,9 @@ class OpenStudy:
         )
 
 
+@repeated
 def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> OpenStudy:
-    """Open the study of this name, or make it where there is none.
+    """Open the study of this name, or make it where there is none; what was made before is found there.
 
     Args:
         url: SQLAlchemy URL; a SQLite file's folder is made where missing.
@@ -95,6 +98,7 @@ def make_optuna_study(storage: BaseStorage, name: str, identity: Mapping[str, An
     return study
 
 
+@repeated
 def open_study(url: str, name: str) -> OpenStudy:
     """Open a study that is there.
 
@@ -198,6 +202,7 @@ def _storage(url: str, records: Records, record: StudyRecord) -> BaseStorage:
     return SearchStorage(rdb_storage(url), partial(set_aside, records, record.id))
 
 
+@repeated
 def set_aside(records: Records, study: int) -> Mapping[int, object]:
     """When each paused trial was set aside, by number; a trial that is taken up again is not among them."""
     row, claim = evaluation_table.c, claim_table.c
@@ -232,11 +237,11 @@ def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
     """
     for _ in range(MADE_BETWEEN):
         try:
-            return RDBStorage(url, engine_kwargs=options)
+            return OptunaTables(url, engine_kwargs=options)
         except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError) as error:
             if not isinstance(error, sa.exc.IntegrityError) and "already exists" not in str(error):
                 raise
-    return RDBStorage(url, engine_kwargs=options)
+    return OptunaTables(url, engine_kwargs=options)
 
 
 def _metric_name(identity: Mapping[str, Any]) -> str:

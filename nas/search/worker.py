@@ -29,6 +29,7 @@ from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
 from nas.errors import NasError
 from nas.metric import noise_images
+from nas.outage import Patience
 from nas.records import Row
 from nas.refined import measured_seed_std
 from nas.search.checkpoints import Checkpoints
@@ -48,6 +49,7 @@ from nas.training import Training
 
 WAIT = 0.5
 """Seconds between two looks while the last places are held by other workers."""
+DEAD = "it could not reach the database for long, and another machine has marked its trial as killed"
 
 
 class SearchWorker(Loop):
@@ -73,7 +75,9 @@ class SearchWorker(Loop):
     ) -> None:
         self._options = options
         self._setup = setup
+        self._number = number
         self._emit = emit
+        self._worker = worker
         self._claims = Claims(setup.opened.records, setup.opened.record.id, worker.id)
         self._weights = FrontWeights(setup.folder, setup.opened)
         self._checkpoints = Checkpoints(setup.folder)
@@ -234,6 +238,10 @@ class SearchWorker(Loop):
         self._claims.finish(run.claim, row, again=ended.again)
         self._checkpoints.drop(row.key)
 
+    def _taken_away(self) -> None:
+        self._worker.beat()
+        self._emit({"event": "said", "words": f"worker {self._number + 1} was taken for dead, and goes on: {DEAD}"})
+
     def _told(self, run: Run, row: Row) -> None:
         if row.state == "complete":
             self._weights.drop_beaten()
@@ -282,6 +290,9 @@ def serve() -> int:
         except BrokenPipeError:
             stop.ask()
 
+    def outage(words: str | None) -> None:
+        emit({"event": "outage", "words": words})
+
     if not lines.readline():  # the word to begin: the first worker has made the study, or this is the first
         return 0
     threading.Thread(target=_watch, args=(lines, stop), daemon=True).start()
@@ -290,18 +301,20 @@ def serve() -> int:
             emit({"event": "preview", "words": preview(options, stop.check)})
             emit({"event": "over", "why": "done", "peak_mb": peak_memory_mb()})
             return 0
-        setup = set_up(options, number)
-        facts = setup.facts
-        deadline = order["deadline"]
-        if order["measure"]:
-            start = time.time()
-            facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
-            deadline = None if deadline is None else deadline + time.time() - start
-        emit({"event": "ready", **facts})
-        url = options.storage or setup.folder.url
-        records, study = setup.opened.records, setup.opened.record.id
-        with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
-            end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
+        with Patience(outage, stop.check, known=order["known"]) as patience:
+            setup = set_up(options, number)
+            patience.known = True
+            facts = setup.facts
+            deadline = order["deadline"]
+            if order["measure"]:
+                start = time.time()
+                facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
+                deadline = None if deadline is None else deadline + time.time() - start
+            emit({"event": "ready", **facts})
+            url = options.storage or setup.folder.url
+            records, study = setup.opened.records, setup.opened.record.id
+            with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
+                end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
     except Interrupted:  # before the first trial
         emit({"event": "over", "why": "stopped", "peak_mb": peak_memory_mb()})
