@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -60,27 +60,24 @@ def wait_for(true: Callable[[], bool], within: float = 120) -> None:
         time.sleep(0.05)
 
 
-def trials(studies: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.RDBStorage(StudyFolder(studies, name).url)
+def trials(studies: Path, name: str = "tiny", url: str | None = None) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(url or StudyFolder(studies, name).url)
     found = optuna.load_study(study_name=name, storage=storage).get_trials()
     storage.engine.dispose()
     return found
 
 
-def rows(studies: Path, name: str = "tiny") -> list[Row]:
-    records = Records(StudyFolder(studies, name).url)
-    found = records.rows(name)
-    records.close()
-    return found
+def rows(studies: Path, name: str = "tiny", url: str | None = None) -> list[Row]:
+    with closing(Records(url or StudyFolder(studies, name).url)) as records:
+        return records.rows(name)
 
 
-def ended(studies: Path) -> int:
+def ended(studies: Path, url: str | None = None) -> int:
     """Complete or pruned trials so far; 0 before there is a study."""
-    path = StudyFolder(studies, "tiny").database
-    if not path.is_file():
+    if url is None and not StudyFolder(studies, "tiny").database.is_file():
         return 0
     try:
-        return sum(row.state in ("complete", "pruned") for row in rows(studies))
+        return sum(row.state in ("complete", "pruned") for row in rows(studies, url=url))
     except StudyError:  # it is just being made
         return 0
 
@@ -100,9 +97,9 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(child) for child in children]
 
 
-def check(studies: Path, total: int) -> list[Row]:
+def check(studies: Path, total: int, url: str | None = None) -> list[Row]:
     """What holds for every study at rest: exact total, no network twice, no zombie, rows and trials agree."""
-    found, told = rows(studies), trials(studies)
+    found, told = rows(studies, url=url), trials(studies, url=url)
     states = [trial.state for trial in told]
     assert TrialState.RUNNING not in states
     assert TrialState.WAITING not in states
