@@ -14,6 +14,7 @@ from nas.checksums import intact
 from nas.context import Context
 from nas.database import sqlite_url
 from nas.errors import ArchitectureError, StudyError
+from nas.files import Files
 from nas.records import Records, Row, evaluation_table, row_of, study_table
 from nas.study_folder import StudyFolder
 
@@ -26,6 +27,7 @@ class _Place:
     study: str
     line: int
     weights: Path
+    files: Files
 
 
 class EvaluationCache:
@@ -91,15 +93,20 @@ class EvaluationCache:
     def weights(self, row: Row) -> Path | None:
         """The file with the averaged weights of a row that `find` gave; None where no other study kept them whole."""
         places = self._places.get((row.key, row.seed), ())
-        return next((place.weights for place in places if _is_whole(place.weights)), None)
+        return next((p.weights for p in places if p.files.fetch(p.weights) and _is_whole(p.weights)), None)
 
     def _learn(self, connection: Connection, database: Path | None, folder: Path, leave_out: str | None = None) -> None:
-        studies: dict[int, str] = {}
-        for number, name, identity in connection.execute(
-            sa.select(study_table.c.id, study_table.c.name, study_table.c.identity)
+        studies: dict[int, tuple[str, Files]] = {}
+        for number, name, identity, settings in connection.execute(
+            sa.select(study_table.c.id, study_table.c.name, study_table.c.identity, study_table.c.settings)
         ):
-            if name != leave_out and Context.of(json.loads(identity)).trains_as(self._context):
-                studies[number] = name
+            if name == leave_out or not Context.of(json.loads(identity)).trains_as(self._context):
+                continue
+            try:
+                place = StudyFolder(folder, name) if database is None else StudyFolder(folder.parent, folder.name)
+            except StudyError:  # a name from a shared database that no folder could have
+                continue
+            studies[number] = name, Files(place, json.loads(settings))
         if not studies:
             return
         table = evaluation_table.c
@@ -108,15 +115,9 @@ class EvaluationCache:
             table.study.in_(studies), table.state == "complete", on_device, table.threads == self._threads
         )
         for line, study, key, seed in connection.execute(query.order_by(table.id)):
-            name = studies[study]
-            if database is not None:
-                weights = folder / "weights" / f"{key}.safetensors"
-            else:
-                try:
-                    weights = StudyFolder(folder, name).weights(key)
-                except StudyError:  # a name from a shared database that no folder could have
-                    continue
-            self._places.setdefault((key, seed), []).append(_Place(database, name, line, weights))
+            name, files = studies[study]
+            found = _Place(database, name, line, files.folder.weights(key), files)
+            self._places.setdefault((key, seed), []).append(found)
 
     def _read(self, place: _Place) -> Row | None:
         if place.database is None:

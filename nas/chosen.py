@@ -10,6 +10,7 @@ from pathlib import Path
 from nas import refined
 from nas.checksums import intact
 from nas.errors import StudyError
+from nas.files import Files
 from nas.outcome import Outcome
 from nas.records import Row
 from nas.refined import Refined, Refinement
@@ -111,14 +112,14 @@ def choose(
         else:
             middle = network.middle
             others = [one for one in network.trainings if one is not middle] if all_seeds else []
-            weights = tuple(_of_refinement(folder, one) for one in (middle, *others))
+            weights = tuple(_of_refinement(folder, outcome, one) for one in (middle, *others))
         by_trial[row.trial] = Chosen(row, words, network, weights)
     return list(by_trial.values())
 
 
 def _of_search(folder: StudyFolder, outcome: Outcome, row: Row) -> Weights:
     path = folder.weights(row.key)
-    if not path.is_file():
+    if not Files(folder, outcome.settings).fetch(path):
         raise StudyError(
             f"trial {row.trial} has no weights at {path}: a search keeps those of its front only, on the machine that "
             f"trained them; run `nas refine {outcome.study} --pick trial:{row.trial}`"
@@ -127,9 +128,9 @@ def _of_search(folder: StudyFolder, outcome: Outcome, row: Row) -> Weights:
     return Weights(path, "search", row.val_accuracy)
 
 
-def _of_refinement(folder: StudyFolder, one: Refinement) -> Weights:
+def _of_refinement(folder: StudyFolder, outcome: Outcome, one: Refinement) -> Weights:
     path = folder.refined(one.key, one.recipe_hash, one.replicate)
-    if not path.is_file():
+    if not Files(folder, outcome.settings).fetch(path):
         raise StudyError(
             f"the weights of trial {one.trial}, {one.epochs} epochs, replicate {one.replicate}, are not at {path}: "
             "they lie on the machine that trained them; restore them, or give --as-is for the search's own"

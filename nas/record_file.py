@@ -23,6 +23,7 @@ from nas.architecture import Architecture
 from nas.beside import beside
 from nas.context import canonical
 from nas.errors import StudyError, choices
+from nas.files import OF_ONE_FOLDER
 from nas.record_checks import at, check
 from nas.records import Records, Row
 
@@ -66,7 +67,8 @@ class RecordFile:
         study = records.study(name)
         seed = int(study.identity.get("seed", 0))
         ended = tuple((seed, row) for row in records.rows(name, confusions=True) if row.state != "paused")
-        return cls(name, study.identity, study.settings, ended)
+        settings = {name: value for name, value in study.settings.items() if name not in OF_ONE_FOLDER}
+        return cls(name, study.identity, settings, ended)
 
     @property
     def study_seeds(self) -> tuple[int, ...]:

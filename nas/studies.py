@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -15,8 +16,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from nas import pareto
+from nas.context import canonical
 from nas.database import explained, parse_url
 from nas.errors import StudyError
+from nas.files import OF_ONE_FOLDER, WANTED, Files
 from nas.records import Records, State
 from nas.search.liveness import is_locked, workers
 from nas.study_folder import StudyFolder, aside
@@ -24,8 +27,8 @@ from nas.tables import evaluation_table, study_table, test_reading_table, worker
 
 WAIT = 2.0
 """Seconds that a locked database is waited for; a search's own writes take milliseconds."""
-NOT_COPIED = ("report.html", "workers", "refine.lock")
-"""Of a study's folder: the page names the study, and locks are those of living processes."""
+NOT_COPIED = ("report.html", "workers", "refine.lock", "folder.id")
+"""Of a study's folder: the page names the study, locks are those of living processes, and the mark is its own."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,10 @@ def copy(source: StudyFolder, target: StudyFolder) -> None:
     with _opened(source) as records, aside(target, "copied") as place:
         made = StudyFolder(place, target.name)
         made.path.mkdir()
+        files = Files(source, records.study(source.name).settings)
+        for part in WANTED:  # the copy has a folder of its own, and no URL
+            for name in sorted(files.names(part)):
+                files.fetch(source.path / part / name)
         _copy_files(source.path, made.path)
         _copy_database(records, source, made)
         _copy_files(source.path, made.path)  # what a running search wrote between the two
@@ -283,3 +290,7 @@ def _copy_database(records: Records, source: StudyFolder, made: StudyFolder) -> 
                 f"{source.database} holds a study {made.name!r} beside {source.name!r}: choose another name"
             ) from error
         connection.execute(worker_table.delete())  # they work on the other one
+        for number, settings in connection.execute(sa.select(study_table.c.id, study_table.c.settings)).all():
+            own = {name: value for name, value in json.loads(settings).items() if name not in OF_ONE_FOLDER}
+            mine = study_table.update().where(study_table.c.id == number)
+            connection.execute(mine.values(settings=canonical(own)))

@@ -356,7 +356,7 @@ def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(words.split()) == 130  # there is no study, so no front
     (options,) = seen
     assert {name: getattr(options, name) for name in options.__dataclass_fields__} == {
-        "space_toml": None, "joins": False, "workers_per_gpu": None,
+        "space_toml": None, "joins": False, "workers_per_gpu": None, "files": None,
         "space": "tiny", "dataset": "folder:x", "trials": 7, "timeout": 2.5, "study": "s", "studies_dir": "d",
         "storage": "sqlite:///f", "sampler": "random", "pruner": "none", "epochs": 3, "batch": 16, "rule": "off",
         "cost": "macs", "min_params": 1000, "max_params": 200_000, "min_macs": 1000, "max_macs": 1_500_000,

@@ -15,7 +15,7 @@ from nas.cli import main
 from nas.errors import DataError, StudyError
 from nas.records import Records, StudyRecord
 from nas.search import join
-from nas.search.join import find, keep_total
+from nas.search.join import done, find, keep_total
 from nas.search.options import KEPT, SearchOptions, options_of
 from nas.search.setup import set_up
 from nas.space import load_space
@@ -178,8 +178,8 @@ def test_tasks_that_begin_at_once_wait_for_the_one_that_makes_the_study(
         write_study(tmp_path, "late", rows(5))
 
     found = find(StudyFolder(tmp_path, "late"), None, wait=60, say=make)
-    assert found.record.name == "late"
-    assert found.done == sum(row.state in ("complete", "pruned") for row in rows(5))
+    assert found.name == "late"
+    assert done(StudyFolder(tmp_path, "late"), None) == sum(row.state in ("complete", "pruned") for row in rows(5))
     (line,) = said
     assert line == f"Waiting up to 60 s: no study 'late' (in {tmp_path})."
     with pytest.raises(StudyError, match="unknown study 'later'"):

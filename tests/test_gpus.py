@@ -241,7 +241,7 @@ def test_both_commands_take_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     seen: list[SearchOptions] = []
-    monkeypatch.setattr(launching, "launch", lambda options: seen.append(options) or 130)
+    monkeypatch.setattr(launching, "launch", lambda options, ray=None: seen.append(options) or 130)
     write_study(tmp_path, "fake", rows(3), options={}, trials=9, space="tiny", space_toml=load_space("tiny").toml)
     words = [command, "fake"] if command == "worker" else [command, "--space", "tiny"]
     assert main([*words, "--studies-dir", str(tmp_path), "--workers-per-gpu", "2"]) == 130

@@ -38,6 +38,7 @@ ORDER = [
         "migrations",
         "records",
         "study_folder",
+        "files",
         "outcome",
         "refined",
         "baseline_rows",

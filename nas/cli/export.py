@@ -57,7 +57,7 @@ def export(
 ) -> None:
     """Write a network as ONNX, torch program, safetensors and source, each checked against the accuracy on record."""
     from nas import refined, seal
-    from nas.cli.options import database_url, open_records
+    from nas.cli.options import database_url, open_records, say_where
     from nas.cli.output import say
     from nas.outcome import Outcome
 
@@ -67,6 +67,7 @@ def export(
         number = records.study(study).id
         found = refined.networks(outcome.rows, refined.refinements(records, number))
         readings = seal.readings(records, number)
+    say_where(folder, outcome)
     if as_is or not found:
         outcome.pick(pick)  # a wrong pick is told before torch is loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,15 @@ def open_records(url: str) -> Iterator[Records]:
         yield records
     finally:
         records.close()
+
+
+def say_where(folder: StudyFolder, outcome: Outcome) -> None:
+    """Say on standard error where this is not the folder in which the study's weights are kept."""
+    from nas.files import elsewhere
+
+    line = elsewhere(folder, outcome.settings)
+    if line is not None:
+        print(f"Warning: {line}", file=sys.stderr)
 
 
 def read_outcome(study: str, studies_dir: Path, storage: str | None) -> tuple[StudyFolder, Outcome]:

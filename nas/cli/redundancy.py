@@ -48,7 +48,7 @@ def redundancy(
     from nas import redundancy as found_in
     from nas import refined
     from nas.chosen import choose
-    from nas.cli.options import database_url, open_records
+    from nas.cli.options import database_url, open_records, say_where
     from nas.cli.output import print_json, say
     from nas.outcome import Outcome
 
@@ -57,6 +57,7 @@ def redundancy(
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
         full = refined.networks(outcome.rows, refined.refinements(records, records.study(study).id))
+    say_where(folder, outcome)
     chosen = choose(folder, outcome, full, pick, as_is=as_is)
 
     from nas.activations import measure

@@ -59,7 +59,7 @@ def report(
     (study,) = studies
     from nas import redundancy, seal
     from nas.baseline_rows import baselines
-    from nas.cli.options import database_url, open_records
+    from nas.cli.options import database_url, open_records, say_where
     from nas.cli.output import say
     from nas.database import parse_url
     from nas.headline import study_headline
@@ -76,6 +76,7 @@ def report(
         trainings = refinements(records, records.study(study).id)
         advantage = study_headline(records, outcome)
         read = seal.look(studies_dir, records, outcome.identity["data"]["images"])
+    say_where(folder, outcome)
     networks = worth_measuring(outcome, trainings) if latency else []
     if latency and not networks:
         say("No trial is complete yet, so there is no latency to measure.")

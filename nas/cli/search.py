@@ -123,6 +123,15 @@ def search(
             rich_help_panel=PLACE,
         ),
     ] = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep weights and checkpoints there too, for machines that share no folder: [b]s3://[/], [b]gs://[/], "
+            "[b]sftp://[/], [b]file://[/] (fsspec).",
+            metavar="URL",
+            rich_help_panel=PLACE,
+        ),
+    ] = None,
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
@@ -138,6 +147,7 @@ def search(
         study=study,
         studies_dir=str(studies_dir),
         storage=storage,
+        files=files,
         sampler=sampler,
         pruner=pruner,
         epochs=epochs,

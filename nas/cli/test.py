@@ -50,13 +50,14 @@ def read_test(
     """Read the sealed test images for the networks named; every reading is recorded and counted."""
     from nas import refined, seal
     from nas.chosen import choose
-    from nas.cli.options import database_url, open_records
+    from nas.cli.options import database_url, open_records, say_where
     from nas.cli.output import print_json, say
     from nas.outcome import Outcome
 
     folder, url = database_url(study, studies_dir, storage)
     with open_records(url) as records:
         outcome = Outcome.read(records, study)
+        say_where(folder, outcome)
         found = refined.networks(outcome.rows, refined.refinements(records, records.study(study).id))
         chosen = choose(folder, outcome, found, pick, as_is=as_is, all_seeds=all_seeds)
         data, digest = outcome.settings["dataset"], outcome.identity["data"]["images"]

@@ -47,7 +47,7 @@ def worker(
     import sys
 
     from nas.search.gpus import with_workers
-    from nas.search.join import find, keep_total
+    from nas.search.join import done, find, keep_total
     from nas.search.launch import launch
     from nas.search.options import options_of
     from nas.study_folder import StudyFolder
@@ -58,7 +58,7 @@ def worker(
     folder = StudyFolder(studies_dir, study)
     found = find(folder, storage, wait=wait, say=say)
     options = options_of(
-        found.record,
+        found,
         dataset=dataset,
         trials=trials,
         studies_dir=str(studies_dir),
@@ -70,7 +70,7 @@ def worker(
     number = 1 if workers is None and workers_per_gpu is None else workers
     options = with_workers(options, options.check(), number, workers_per_gpu)
     options.check()
-    if found.done >= options.trials:
+    if done(folder, storage) >= options.trials:
         say(f"Study {study} has all its {options.trials:,} trials.")
         return
     if trials is not None:

@@ -19,6 +19,7 @@ from nas.chosen import Weights, choose
 from nas.data import Dataset
 from nas.errors import ExportError, StudyError
 from nas.evaluation import evaluate
+from nas.files import Files
 from nas.outcome import Outcome
 from nas.recipe import Recipe
 from nas.records import Row
@@ -95,7 +96,7 @@ def pick_network(
         )
     row = outcome.pick(pick) if named is None else named
     assert row.val_accuracy is not None  # a complete network was read
-    there = folder.weights(row.key).is_file()
+    there = Files(folder, outcome.settings).fetch(folder.weights(row.key))
     return Picked(
         row=row,
         words="search" if there else "search, trained again",

@@ -14,13 +14,14 @@ from typing import Any
 
 from nas.baseline_rows import baselines
 from nas.errors import StudyError, written
+from nas.files import Files, elsewhere
 from nas.metric import in_words
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.refine.display import Display
 from nas.refine.options import RefineOptions, check_version
 from nas.refine.plan import Outside, Plan, Task, make_plan, words
-from nas.refined import refinements
+from nas.refined import Refinement, refinements
 from nas.search.display import clock
 from nas.search.machine import cores, threads
 from nas.search.processes import Processes
@@ -62,12 +63,15 @@ def launch_plan(options: RefineOptions, make: MakePlan, *, dry_run: bool = False
         on_gpu = options.device.startswith("cuda")
         at_once = options.workers if on_gpu else min(options.workers, cores())
         with Display(plan, min(options.workers, len(plan.tasks)), in_words(outcome.metric)) as display:
+            line = elsewhere(options.folder, outcome.settings)
+            if line is not None:
+                display.say(f"Warning: {line}")
             for line in words(plan, outcome, workers=options.workers, at_once=at_once, clock=clock):
                 display.say(line)
             if dry_run or not plan.tasks:
                 return 0
             records.create()  # a study of an older layout has no table for this
-            _tidy(options, plan)
+            _tidy(options, plan, Files(options.folder, outcome.settings))
             # By the workers that were asked for, however few trainings are left: threads decide a result's last bits.
             crew = _Crew(options, plan, threads(shape, options.workers), display)
             try:
@@ -79,10 +83,14 @@ def launch_plan(options: RefineOptions, make: MakePlan, *, dry_run: bool = False
 def _plan(options: RefineOptions, records: Records, outcome: Outcome) -> Plan:
     done = refinements(records, records.study(options.study).id)
     folder = options.folder
+    there = Files(folder, outcome.settings).names("refined")
     line = [one for one in baselines(records, records.study(options.study).id) if one.kind == "line"]
-    return make_plan(
-        outcome, done, options, lambda one: folder.refined(one.key, one.recipe_hash, one.replicate).is_file(), line
-    )
+
+    def has_weights(one: Refinement) -> bool:
+        path = folder.refined(one.key, one.recipe_hash, one.replicate)
+        return path.is_file() or path.name in there
+
+    return make_plan(outcome, done, options, has_weights, line)
 
 
 @contextmanager
@@ -113,17 +121,19 @@ def _alone(options: RefineOptions) -> Iterator[None]:
         yield
 
 
-def _tidy(options: RefineOptions, plan: Plan) -> None:
+def _tidy(options: RefineOptions, plan: Plan, files: Files) -> None:
     """Remove what a killed refinement left half written: nobody else writes there while the lock is held."""
     folder = options.folder
     for name in ("refined", "refining"):
         for path in (folder.path / name).glob(".*"):
             path.unlink(missing_ok=True)
-    to_do = {(task.row.key, task.replicate) for task in plan.tasks}
+    to_do, there = {(task.row.key, task.replicate) for task in plan.tasks}, files.names("refining")
     for row in plan.networks:  # killed between its row and this
         for replicate in plan.replicates:
             if (row.key, replicate) not in to_do:
-                _checkpoint(options, plan, Task(row, replicate)).unlink(missing_ok=True)
+                path = _checkpoint(options, plan, Task(row, replicate))
+                if path.is_file() or path.name in there:
+                    files.drop(path)
 
 
 def _checkpoint(options: RefineOptions, plan: Plan, task: Task) -> Path:

@@ -31,6 +31,7 @@ from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
 from nas.data import streaming
 from nas.errors import NasError, TrialFailed
+from nas.files import Files
 from nas.outcome import Outcome
 from nas.recipe import Recipe
 from nas.records import Records
@@ -69,6 +70,7 @@ class RefineWorker:
         self._recipe = dict(recipe)
         self._hash = recipe_hash(recipe)
         self._folder = options.folder
+        self._files = Files(options.folder, self._outcome.settings, lambda line: emit({"event": "say", "words": line}))
         self._stop = stop
         self._emit = emit
         self._device = worker_device(options.device, number)
@@ -85,6 +87,7 @@ class RefineWorker:
     def close(self) -> None:
         """End what decodes images, and give the database back."""
         self._dataset.close()
+        self._files.close()
         self._records.close()
 
     def train(self, trial: int, replicate: int, outside: Outside | None = None) -> None:
@@ -113,6 +116,7 @@ class RefineWorker:
                 device=self._device,
                 metric=self._outcome.metric,
             )
+            self._files.fetch(path)
             kept = restore(path, training)
             if isinstance(kept, str):
                 self._emit({"event": "say", "words": kept})
@@ -127,19 +131,22 @@ class RefineWorker:
                 seconds = before.seconds + time.perf_counter() - began
                 if reading.epoch < self._recipe["epochs"]:
                     keep(path, training, Progress(tuple(curve), seconds, before.started_at))
+                    self._files.put(path)
                     self._stop.check()
         except TrialFailed:
-            path.unlink(missing_ok=True)
+            self._files.drop(path)
             raise
         if replicate == 0 and outside is not None:
             baseline = self._point(outside, seed, curve, before, before.seconds + time.perf_counter() - began)
             add_baseline(self._records, self._study, baseline)
-            path.unlink(missing_ok=True)
+            self._files.drop(path)
             self._emit({"event": "done", "accuracy": baseline.val_accuracy, "seconds": baseline.seconds})
             return
         weights = save(training.averaged_state())
         # The weights first: a row without them would pass for done.
-        write_whole(self._folder.refined(row.key, self._hash, replicate), weights)
+        kept_at = self._folder.refined(row.key, self._hash, replicate)
+        write_whole(kept_at, weights)
+        self._files.put(kept_at)
         refinement = Refinement(
             trial=row.trial,
             key=row.key,
@@ -157,7 +164,7 @@ class RefineWorker:
             versions=versions(),
         )
         add_refinement(self._records, self._study, refinement)
-        path.unlink(missing_ok=True)
+        self._files.drop(path)
         self._emit({"event": "done", "accuracy": refinement.val_accuracy, "seconds": refinement.seconds})
 
     def _point(

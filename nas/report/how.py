@@ -17,7 +17,7 @@ from nas.seal import Seal
 TOLD = {
     "command", "created_at", "hardware", "workers", "versions", "dataset", "classes", "train_images",
     "validation_images", "test_images", "skipped_images", "split_seed", "seed", "space_toml", "warm_start",
-    "options",
+    "options", "folder",
 }  # fmt: skip
 """Settings with a line of their own; the others follow under their names."""
 

@@ -12,6 +12,7 @@ import torch
 
 from nas.beside import beside
 from nas.checksums import summed, unsummed
+from nas.files import Files
 from nas.study_folder import StudyFolder
 from nas.training import Training
 
@@ -21,10 +22,12 @@ class Checkpoints:
 
     Args:
         folder: the study's folder.
+        files: where they are kept as well.
     """
 
-    def __init__(self, folder: StudyFolder) -> None:
+    def __init__(self, folder: StudyFolder, files: Files | None = None) -> None:
         self._folder = folder
+        self._files = files or Files(folder, {})
 
     def keep(self, training: Training, key: str) -> None:
         """Write a training as it stands, whole or not at all: a SHA-256 sum, and torch's own format.
@@ -38,6 +41,7 @@ class Checkpoints:
         with beside(path) as aside:
             aside.write_bytes(summed(content.getvalue()))
             aside.replace(path)
+        self._files.put(path)
 
     def restore(self, training: Training, key: str) -> str | None:
         """Put a new training where the kept one stood.
@@ -47,6 +51,7 @@ class Checkpoints:
             the same curve.
         """
         path = self._path(key)
+        self._files.fetch(path, anew=True)  # another machine may have gone on with it since
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -61,9 +66,16 @@ class Checkpoints:
             return f"the checkpoint {path} is not of this training ({why}): that training begins anew"
         return None
 
-    def drop(self, key: str) -> None:
-        """Forget one that has ended."""
-        self._path(key).unlink(missing_ok=True)
+    def drop(self, key: str, *, was_paused: bool) -> None:
+        """Forget one that has ended.
+
+        Args:
+            was_paused: else there is none at the study's URL, which is then not asked.
+        """
+        if was_paused:
+            self._files.drop(self._path(key))
+        else:
+            self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder.paused(key)

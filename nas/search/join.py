@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,15 +19,7 @@ LOOK = 1.0
 """Seconds between two looks for a study that is not there yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A study that is there, and how many of its trials are complete or pruned."""
-
-    record: StudyRecord
-    done: int
-
-
-def find(folder: StudyFolder, storage: str | None, *, wait: float, say: Callable[[str], None]) -> Found:
+def find(folder: StudyFolder, storage: str | None, *, wait: float, say: Callable[[str], None]) -> StudyRecord:
     """The study of a folder's name; nothing is made.
 
     Args:
@@ -43,7 +34,10 @@ def find(folder: StudyFolder, storage: str | None, *, wait: float, say: Callable
     end, waiting = time.monotonic() + wait, False
     while True:
         try:
-            return _look(folder, storage)
+            found, known = _look(folder, storage)
+            if found is not None:
+                return found
+            raise _missing(folder, storage, known)
         except StudyError as error:
             left = end - time.monotonic()
             if left <= 0:
@@ -54,26 +48,47 @@ def find(folder: StudyFolder, storage: str | None, *, wait: float, say: Callable
             time.sleep(min(LOOK, left))
 
 
-def _look(folder: StudyFolder, storage: str | None) -> Found:
+def recorded(folder: StudyFolder, storage: str | None) -> StudyRecord | None:
+    """The study of a folder's name; None where it has not been made. Nothing is made or changed.
+
+    Raises:
+        StudyError: its database is out of reach, damaged, or of a newer nas.
+    """
+    return _look(folder, storage)[0]
+
+
+def done(folder: StudyFolder, storage: str | None) -> int:
+    """Trials of a study that are complete or pruned.
+
+    Raises:
+        StudyError: as for `recorded`, or it is not there.
+    """
+    with closing(Records(storage or folder.url, read_only=True)) as records:
+        return sum(point.state in ("complete", "pruned") for point in records.points(folder.name))
+
+
+def _look(folder: StudyFolder, storage: str | None) -> tuple[StudyRecord | None, list[str]]:
+    """The study, and the names of those that are there."""
     url = parse_url(storage or folder.url)
-    known = sorted(path.parent.name for path in folder.studies_dir.glob("*/study.db")) if storage is None else []
     # Opening a SQLite file that is not there would make an empty one.
-    if url.get_backend_name() != "sqlite" or Path(url.database or "").is_file():
-        with closing(Records(storage or folder.url, read_only=True)) as records:
-            with records.reading() as connection:
-                there = sa.inspect(connection).has_table("nas_study")
-            if there:
-                records.check_version()
-                held = records.studies()
-                known = known or held
-            if there and folder.name in held:
-                states = [point.state for point in records.points(folder.name)]
-                return Found(records.study(folder.name), states.count("complete") + states.count("pruned"))
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return None, sorted(path.parent.name for path in folder.studies_dir.glob("*/study.db") if storage is None)
+    with closing(Records(storage or folder.url, read_only=True)) as records:
+        with records.reading() as connection:
+            if not sa.inspect(connection).has_table("nas_study"):
+                return None, []
+        records.check_version()
+        names = records.studies()
+        return records.study(folder.name) if folder.name in names else None, names
+
+
+def _missing(folder: StudyFolder, storage: str | None, known: list[str]) -> StudyError:
     where, place = str(folder.studies_dir), f"--studies-dir {shlex.quote(str(folder.studies_dir))}"
     if storage is not None:
+        url = parse_url(storage)
         where, place = shown(url), f"--storage {shlex.quote(url.render_as_string(hide_password=True))}"
     missing = choices("study", folder.name, known) if known else f"no study {folder.name!r}"
-    raise StudyError(
+    return StudyError(
         f"{missing} (in {where}); make it with `nas search --study {shlex.quote(folder.name)} {place}`, or give "
         "--wait SECONDS where another task makes it"
     )

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from nas.architecture import RULES
 from nas.errors import DataError, StudyError, choices
+from nas.files import check_url
 from nas.metric import METRICS, Metric
 from nas.records import StudyRecord
 from nas.space import Space, load_space, space_from
@@ -38,6 +41,7 @@ class SearchOptions:
         timeout: seconds after which no trial is begun; None never.
         study: the study's name; None is the space's name.
         storage: SQLAlchemy URL; None is SQLite in the study's folder.
+        files: URL where the study's weights and checkpoints are kept as well, see `nas.files`; None: as the study says.
         workers: processes on this machine, at least 1; the cores are divided among them.
         workers_per_gpu: how many of them share a GPU; None where that is not known, or there is none.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -63,6 +67,7 @@ class SearchOptions:
     study: str | None = None
     studies_dir: str = "studies"
     storage: str | None = None
+    files: str | None = None
     sampler: str = "cost-aware"
     pruner: str = "conformal"
     epochs: int | None = None
@@ -127,6 +132,8 @@ class SearchOptions:
                 raise StudyError(choices(what, given, allowed))
         if self.device.split(":")[0] not in DEVICES or not (self.device in DEVICES or self.device[5:].isdigit()):
             raise StudyError(choices("--device", self.device, (*DEVICES, "cuda:N")))
+        if self.files is not None:
+            check_url(self.files)
         space = self._space().narrowed(
             rule=self.rule,
             cost=self.cost,
@@ -194,13 +201,11 @@ def options_of(record: StudyRecord, *, dataset: str | None, trials: int | None, 
             f"the images of study {name!r} are in {spec!r}, which is not on this machine: say where they are with "
             "--dataset folder:PATH"
         )
-    return SearchOptions(
-        space=str(settings["space"]),
-        space_toml=str(settings["space_toml"]),
-        dataset=spec,
-        trials=int(asked),
-        study=name,
-        joins=True,
-        **kept,
-        **here,
-    )
+    named = {"space": settings["space"], "space_toml": settings["space_toml"], "dataset": spec, "trials": asked}
+    try:
+        return TypeAdapter(SearchOptions).validate_python({**kept, **named, **here, "study": name, "joins": True})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise StudyError(
+            f"study {name!r} keeps options that no search has ({first['loc'][0]}: {first['msg']}); repeat its command"
+        ) from error

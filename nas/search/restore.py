@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.errors import StudyError
+from nas.files import OF_ONE_FOLDER
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
 from nas.search.evidence import LOSSES
@@ -59,7 +60,8 @@ def _refuse_existing(folder: StudyFolder) -> None:
 def _write_records(file: RecordFile, folder: StudyFolder) -> None:
     with closing(Records(folder.url)) as records:
         records.create()
-        study = records.add_study(folder.name, file.identity, file.settings)
+        settings = {name: value for name, value in file.settings.items() if name not in OF_ONE_FOLDER}
+        study = records.add_study(folder.name, file.identity, settings)
         claimed = {row.key for _, row in file.rows if row.state != "failed"}
         with records.writing() as connection:
             for _, row in file.rows:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.data import Dataset, load_dataset, streaming
-from nas.errors import DataError
+from nas.errors import DataError, StudyError
+from nas.files import Files, elsewhere, mark, new_mark
 from nas.metric import Metric, in_words, skewed
 from nas.projection import WarmStart, warm_starts
-from nas.records import Records
+from nas.records import StudyRecord
 from nas.search.claims import Claims
 from nas.search.hardware import device_name, hardware, versions, worker_device
+from nas.search.join import recorded
 from nas.search.measure import estimate
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
@@ -27,6 +30,11 @@ from nas.space import Space
 from nas.study_folder import StudyFolder
 from nas.training import TRAINING_VERSION
 
+NEW = timedelta(minutes=1)
+"""A study younger than this may still be in the making."""
+SETTLED = 5.0
+"""Seconds to wait for the mark of a new study's folder, on a shared disk perhaps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -34,6 +42,7 @@ class Setup:
 
     Args:
         warm: what is proposed first; None where the user did not ask for it.
+        place_words: a line where this machine does not see the files of the study's others.
     """
 
     dataset: Dataset
@@ -43,7 +52,9 @@ class Setup:
     folder: StudyFolder
     opened: OpenStudy
     metric: Metric
+    files: Files
     warm: tuple[WarmStart, ...] | None = None
+    place_words: tuple[str, ...] = ()
 
     @property
     def device_name(self) -> str:
@@ -75,18 +86,19 @@ class Setup:
         rows = self.opened.records.rows(self.folder.name)
         return {
             "words": _words(self.dataset, self.space, self.device, self.metric)
-            + "".join(f"\n{line}" for line in self.warm_words),
+            + "".join(f"\n{line}" for line in [*self.warm_words, *self.place_words]),
             "states": Counter(row.state for row in rows),
             "found": [(row.cost, row.val_accuracy) for row in rows if row.state == "complete"],
         }
 
 
-def set_up(options: SearchOptions, number: int) -> Setup:
+def set_up(options: SearchOptions, number: int, say: Callable[[str], None] | None = None) -> Setup:
     """Load the images and open or make the study; a mistake leaves no study behind.
 
     Args:
         options: what the search was asked to do.
         number: this worker's place among those of its launcher, from 0.
+        say: takes a line about the study's files while it is searched; None is standard error.
 
     Raises:
         NasError: the device, the images, the budget or the database do not serve.
@@ -94,10 +106,21 @@ def set_up(options: SearchOptions, number: int) -> Setup:
     dataset, space, device = _load(options, number, cache=Path(options.studies_dir) / ".cache")
     folder = options.folder(space)
     url, identity = options.storage or folder.url, identity_of(options, space, dataset)
-    if options.joins:
-        _compare_images(url, folder.name, identity, options.dataset)
-    settings = settings_of(options, space, dataset, device) | {"trials": options.trials}
+    before = recorded(folder, options.storage)
+    if options.joins and before is not None:
+        _compare_images(before, identity, options.dataset)
+    here = new_mark(folder)
+    kept = _files_of(options, before, folder, here)
+    settings = settings_of(options, space, dataset, device) | {"trials": options.trials, "folder": here}
+    settings |= {} if kept is None else {"files": kept}
     opened = create_study(url, folder.name, identity, settings)
+    opened = _placed(opened, here, kept)
+    files = Files(folder, opened.record.settings, say)
+    if number == 0:
+        if not options.joins:
+            mark(folder, opened.record.settings, here)
+        files.catch_up()
+    place_words = _place_words(folder, opened.record.settings, files) if number == 0 else ()
     recover(opened)
     if number == 0 and not options.joins:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
@@ -107,22 +130,62 @@ def set_up(options: SearchOptions, number: int) -> Setup:
         keys = {name: one.member.architecture.key for one in warm for name in one.names}
         opened.records.keep_setting(opened.record.id, "warm_start", keys)
     threads = torch.get_num_threads()
-    return Setup(dataset, space, device, threads, folder, opened, options.checked_metric, warm)
+    return Setup(dataset, space, device, threads, folder, opened, options.checked_metric, files, warm, place_words)
 
 
-def _compare_images(url: str, name: str, identity: Mapping[str, Any], spec: str | None) -> None:
+def _compare_images(before: StudyRecord, identity: Mapping[str, Any], spec: str | None) -> None:
     """Refuse other images than the study's, in words for somebody who gave no other option that could differ.
 
     Raises:
         DataError: these are others.
     """
-    with closing(Records(url)) as records:
-        made = records.study(name).identity
-    if made["data"] != identity["data"]:
+    if before.identity["data"] != identity["data"]:
         raise DataError(
-            f"the images of {spec} on this machine are not those that study {name!r} was made from: bring the same "
-            "ones here, or name where they are with --dataset"
+            f"the images of {spec} on this machine are not those that study {before.name!r} was made from: bring the "
+            "same ones here, or name where they are with --dataset"
         )
+
+
+def _files_of(
+    options: SearchOptions, before: StudyRecord | None, folder: StudyFolder, here: Mapping[str, str]
+) -> str | None:
+    """The URL of the study's files: as it is kept, or as this command says; then it is known to serve.
+
+    Raises:
+        StudyError: the study keeps another, or nothing can be written there.
+    """
+    kept = None if before is None else before.settings.get("files")
+    if options.files is not None and kept is None:
+        Files(folder, {"files": options.files, "folder": here}).probe()
+    if None not in (options.files, kept) and options.files != kept:
+        raise StudyError(
+            f"study {folder.name!r} keeps its files at {kept}, this command says --files {options.files}: leave it out"
+        )
+    return options.files if kept is None else str(kept)
+
+
+def _placed(opened: OpenStudy, here: Mapping[str, str], files: str | None) -> OpenStudy:
+    """The study with its folder's mark and its files' URL on record, where it was made without one of them."""
+    settings, number = opened.record.settings, opened.record.id
+    if "folder" not in settings:
+        opened.records.keep_setting(number, "folder", dict(here))
+    if files is not None and settings.get("files") is None:
+        opened.records.keep_setting(number, "files", files)
+    return replace(opened, record=opened.records.study(opened.record.name))
+
+
+def _place_words(folder: StudyFolder, settings: Mapping[str, Any], files: Files) -> tuple[str, ...]:
+    if files.url is not None and not files.is_marked:
+        return (
+            f"Warning: {files.url} shows no files of study {folder.name!r} here: is it one place for all machines? "
+            "Trials that were paused elsewhere are trained anew.",
+        )
+    made = datetime.fromisoformat(settings["created_at"])
+    end = time.monotonic() + SETTLED
+    # Whoever makes the study marks its folder a moment later.
+    while (line := elsewhere(folder, settings)) and datetime.now(UTC) - made < NEW and time.monotonic() < end:
+        time.sleep(0.1)
+    return () if line is None else (f"Warning: {line}",)
 
 
 def preview(options: SearchOptions, interrupt: Callable[[], None]) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas.beside import beside
 from nas.checksums import packed
+from nas.files import Files
 from nas.pareto import front
 from nas.records import Row
 from nas.search.study import OpenStudy
@@ -21,10 +22,13 @@ class FrontWeights:
     Args:
         folder: the study's folder.
         opened: the study.
+        files: where they are kept as well.
     """
 
-    def __init__(self, folder: StudyFolder, opened: OpenStudy) -> None:
+    def __init__(self, folder: StudyFolder, opened: OpenStudy, files: Files) -> None:
         self._folder = folder
+        self._files = files
+        self._there: set[str] | None = None
         self._records = opened.records
         self._number = opened.record.id
 
@@ -47,6 +51,9 @@ class FrontWeights:
         with beside(path) as aside:
             aside.write_bytes(weights.read_bytes() if isinstance(weights, Path) else packed(weights))
             aside.replace(path)
+        self._files.put(path)
+        if self._there is not None:
+            self._there.add(row.key)
 
     def drop_beaten(self) -> None:
         """Remove the weights of networks that are recorded and no longer on the front.
@@ -55,8 +62,15 @@ class FrontWeights:
         """
         complete = self._records.complete(self._number)
         on_front = _front(complete)
-        for key in {key for key, _, _ in complete} - on_front:
+        beaten = {key for key, _, _ in complete} - on_front
+        for key in beaten:
             self._folder.weights(key).unlink(missing_ok=True)
+        # Each removal at the URL is a question there: of those alone that were there at first, or on the front since.
+        if self._there is None:
+            self._there = {name.partition(".")[0] for name in self._files.names("weights")}
+        for key in self._there & beaten:
+            self._files.drop(self._folder.weights(key))
+        self._there = (self._there | on_front) - beaten
 
 
 def _front(complete: list[tuple[str, int, float]]) -> set[str]:

@@ -79,8 +79,8 @@ class SearchWorker(Loop):
         self._emit = emit
         self._worker = worker
         self._claims = Claims(setup.opened.records, setup.opened.record.id, worker.id)
-        self._weights = FrontWeights(setup.folder, setup.opened)
-        self._checkpoints = Checkpoints(setup.folder)
+        self._weights = FrontWeights(setup.folder, setup.opened, setup.files)
+        self._checkpoints = Checkpoints(setup.folder, setup.files)
         self._nearest_to = {one.member.architecture.key: one.names for one in setup.warm or ()}
         self._training: Training | None = None
         self._answer: Row | None = None
@@ -209,7 +209,7 @@ class SearchWorker(Loop):
         if row is None or self._cache is None or len(row.curve) != self._plan.epochs:
             return None
         mine = replace(row, cost=self._cost_of(run.architecture))
-        return mine if self._cache.weights(row) is not None or not self._weights.wants(mine) else None
+        return mine if not self._weights.wants(mine) or self._cache.weights(row) is not None else None
 
     def _has_read(self, run: Run, reading: EpochResult) -> None:
         self._emit(
@@ -236,7 +236,7 @@ class SearchWorker(Loop):
             if weights is not None:
                 self._weights.keep(row, weights)
         self._claims.finish(run.claim, row, again=ended.again)
-        self._checkpoints.drop(row.key)
+        self._checkpoints.drop(row.key, was_paused=run.before is not None)
 
     def _taken_away(self) -> None:
         self._worker.beat()
@@ -302,7 +302,7 @@ def serve() -> int:
             emit({"event": "over", "why": "done", "peak_mb": peak_memory_mb()})
             return 0
         with Patience(outage, stop.check, known=order["known"]) as patience:
-            setup = set_up(options, number)
+            setup = set_up(options, number, lambda line: emit({"event": "said", "words": line}))
             patience.known = True
             facts = setup.facts
             deadline = order["deadline"]
@@ -313,7 +313,8 @@ def serve() -> int:
             emit({"event": "ready", **facts})
             url = options.storage or setup.folder.url
             records, study = setup.opened.records, setup.opened.record.id
-            with closing(setup.dataset), optuna_explained(url), Worker(records, study, setup.folder.workers) as worker:
+            worker = Worker(records, study, setup.folder.workers)
+            with closing(setup.dataset), closing(setup.files), optuna_explained(url), worker:
                 end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
     except Interrupted:  # before the first trial
