@@ -121,8 +121,8 @@ def _explanation(url: URL, said: str) -> str:
         return (
             f"{where} cannot be written: its folder is read-only; allow writing there, or choose another --studies-dir"
         )
-    if "not a database" in low or "malformed" in low:
-        return f"{where} is damaged ({said}); restore it from a copy, or start anew with another --study"
+    if "not a database" in low or "malformed" in low or "decode to utf-8" in low:
+        return f"{where} is damaged ({said}); restore it from a copy, or see what `nas doctor` can mend"
     if "disk is full" in low or "disk full" in low or "disk i/o" in low:
         return f"{where} cannot be written ({said}); free space on the disk and run the same command again"
     if "readonly" in low or "read-only" in low:
@@ -158,4 +158,4 @@ def check_sqlite(path: Path) -> None:
     finally:
         engine.dispose()
     if said != "ok":
-        raise StudyError(f"{path} is damaged ({said}); restore it from a copy, or start anew with another --study")
+        raise StudyError(f"{path} is damaged ({said}); restore it from a copy, or see what `nas doctor` can mend")

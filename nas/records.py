@@ -298,7 +298,7 @@ def _values(row: Row) -> dict[str, Any]:
     return values
 
 
-def row_of(found: sa.RowMapping) -> Row:
+def row_of(found: Mapping[Any, Any]) -> Row:
     """The evaluation in a line of the table; columns that an older layout lacks are None.
 
     Raises:

@@ -81,6 +81,7 @@ def test_the_front_is_printed_without_optuna_and_torch(folder: StudyFolder, plac
         "records",
         "studies",
         "replay",
+        "doctor",
     ],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,7 +218,7 @@ def test_overwrite_replaces(exported: Path) -> None:
     assert exported.read_bytes() == before
 
 
-@pytest.mark.parametrize("step", ["_write_records", "_write_optuna", "_trial"])
+@pytest.mark.parametrize("step", ["_write_records", "_write_optuna", "trial_of"])
 def test_an_error_in_the_middle_leaves_nothing(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[..., object] = getattr(restoring, step)
 

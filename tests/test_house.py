@@ -57,7 +57,7 @@ ORDER = [
     ["search"],
     ["refine"],
     ["baselines"],
-    ["final_test", "activations", "studies"],
+    ["final_test", "activations", "studies", "doctor"],
     ["report", "export", "deployed", "dashboard"],
     ["library"],
     ["cli"],

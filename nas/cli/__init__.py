@@ -18,6 +18,7 @@ import typer
 from nas.cli.baselines import app as baselines
 from nas.cli.bench_model import bench_model
 from nas.cli.dashboard import dashboard
+from nas.cli.doctor import doctor
 from nas.cli.export import export
 from nas.cli.front import front
 from nas.cli.output import printable
@@ -75,6 +76,7 @@ for command in (
     bench_model,
     dashboard,
     replay,
+    doctor,
 ):
     app.command()(command)
 app.command("test")(read_test)

@@ -83,19 +83,20 @@ def _write_optuna(file: RecordFile, folder: StudyFolder) -> None:
         rows = {row.trial: row for _, row in file.rows}
         # A trial that ended before it had a network has no record; without it the numbers would shift.
         study.add_trials(
-            [_trial(rows[number]) if number in rows else _gap() for number in range(max(rows, default=-1) + 1)]
+            [trial_of(rows[number]) if number in rows else gap() for number in range(max(rows, default=-1) + 1)]
         )
     finally:
         optuna.logging.set_verbosity(loudness)
         storage.engine.dispose()
 
 
-def _gap() -> FrozenTrial:
-    return create_trial(state=TrialState.FAIL, user_attrs={"reason": "it ended without a record"})
+def gap(reason: str = "it ended without a record") -> FrozenTrial:
+    """A trial that stands where nothing is known of one, so that the numbers of the others stay."""
+    return create_trial(state=TrialState.FAIL, user_attrs={"reason": reason})
 
 
-def _trial(row: Row) -> FrozenTrial:
-    """A trial with the attributes that a worker gives it."""
+def trial_of(row: Row) -> FrozenTrial:
+    """The trial of an evaluation, with the attributes that a worker gives it; of a paused one it is open."""
     attributes = trial_attributes(
         row.architecture, cost=row.cost, seed=row.seed, device=row.device, threads=row.threads, worker=row.worker
     ) | {"seconds": row.seconds, LOSSES: [loss for _, _, loss in row.curve]}
@@ -103,7 +104,7 @@ def _trial(row: Row) -> FrozenTrial:
         attributes["reason"] = row.reason
     coordinates = dict(row.coordinates or {})
     trial = create_trial(
-        state=STATES[row.state],
+        state=TrialState.RUNNING if row.state == "paused" else STATES[row.state],
         values=[float(row.val_accuracy or 0.0), float(row.cost)] if row.state == "complete" else None,
         params=coordinates,
         distributions={name: FloatDistribution(0, 1) for name in coordinates},
@@ -113,5 +114,6 @@ def _trial(row: Row) -> FrozenTrial:
     )
     # Optuna keeps local times without a zone.
     trial.datetime_start = row.started_at.astimezone().replace(tzinfo=None)
-    trial.datetime_complete = row.finished_at.astimezone().replace(tzinfo=None)
+    if trial.state.is_finished():
+        trial.datetime_complete = row.finished_at.astimezone().replace(tzinfo=None)
     return trial
