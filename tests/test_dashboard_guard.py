@@ -21,7 +21,7 @@ from nas.study_folder import StudyFolder
 from tests.fake_study import rows, write_study
 from tests.serving import served
 
-TOKEN = "a-token-of-this-test"
+TOKEN = "a-token-of-this-test"  # noqa: S105  (it opens nothing else)
 Answer = tuple[str, bytes, dict[str, str]]
 
 

@@ -34,10 +34,14 @@ def load_pt2(path: Path) -> ExportedProgram:
     """An exported program whose weights are plain bytes. Its graph is a program all the same: load what you trust.
 
     Raises:
-        ExportError: it is no such file, or it holds pickles or compiled code.
+        ExportError: it is no such file, or it holds pickles, compiled code or packed files.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ExportError(  # a few KB may unpack to many GB
+                    f"{shown(str(path))} holds packed files, which torch does not write; it is not opened"
+                )
             names = archive.namelist()
             inner = [name.partition("/")[2] for name in names]
             plain = len(set(names)) == len(names) and all(name.startswith(_HELD + _ABOUT) for name in inner)
