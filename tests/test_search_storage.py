@@ -87,9 +87,8 @@ def test_what_is_set_aside_is_read_once(tables: RDBStorage, monkeypatch: pytest.
     ids = [storage.create_new_trial(study) for _ in range(5)]
     storage.get_all_trials(study)
     read: list[int] = []
-    inner = storage._inner
-    plain = inner.get_trial
-    monkeypatch.setattr(inner, "get_trial", lambda trial_id: read.append(trial_id) or plain(trial_id))
+    plain = storage._fetch
+    monkeypatch.setattr(storage, "_fetch", lambda ids: read.extend(ids) or plain(ids))
     storage.get_all_trials(study)
     assert read == ids  # all of them run
     still.update(dict.fromkeys(range(4), "paused"))

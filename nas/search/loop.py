@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -20,95 +21,24 @@ from optuna.trial import Trial, TrialState
 
 from nas.architecture import Architecture
 from nas.curve import EpochResult
-from nas.errors import DataError, NasError, StudyError, TrialFailed
-from nas.records import Row, State
+from nas.errors import DataError, StudyError, TrialFailed
+from nas.records import Row
 from nas.search.cost_aware import Known
 from nas.search.evidence import LOSSES
 from nas.search.places import FAILURES, Places, TakenAway
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
+from nas.search.run import Ended as Ended
+from nas.search.run import Plan as Plan
+from nas.search.run import Run as Run
+from nas.search.run import Step as Step
 from nas.search.samplers import SAMPLERS, DistinctSampler, SpaceExhausted
 from nas.search.stop import Interrupted as Interrupted
 from nas.search.stop import Stop as Stop
+from nas.search.worker_storage import WorkerStorage
 
 INTERRUPTED = "the search was interrupted"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where the loop gives control back to whoever drives it.
-
-    Args:
-        seconds: of training that the next reading took; None where there is nothing to do until another worker has
-            done something.
-    """
-
-    seconds: float | None
-
-
-@dataclass(slots=True)
-class Run:
-    """A trial in a worker's hands.
-
-    Args:
-        began: when this worker took it.
-        curve: readings so far.
-        before: what is recorded of it, where it was paused; else None.
-        source: where its readings come from, if it is not trained here.
-        confusion: of its last reading, where that is the last epoch's.
-    """
-
-    claim: int
-    trial: Trial
-    architecture: Architecture
-    seed: int
-    began: datetime
-    curve: list[EpochResult] = field(default_factory=list)
-    before: Row | None = None
-    source: str | None = None
-    confusion: tuple[tuple[int, ...], ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a training ended: `again` where the network may be tried again, `killed` where it was ended from outside.
-
-    `error` ends the search, once the trial is told.
-    """
-
-    state: State
-    reason: str | None = None
-    verdict: Verdict | None = None
-    again: bool = False
-    killed: bool = False
-    error: NasError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What all workers of a study are told alike.
-
-    Args:
-        study: the study's name in the storage.
-        coordinates: names of the numbers in [0, 1] that are proposed.
-        trials: the study ends with so many complete or pruned.
-        epochs: of a whole training.
-        seed: of the study.
-        sampler: a name of SAMPLERS.
-        reference: (accuracy, cost) that bounds the hypervolume: chance, and the space's upper cost.
-        first: numbers at `coordinates` that are proposed before the sampler is asked, in this order; a network that
-            the study has already is left out.
-    """
-
-    study: str
-    coordinates: tuple[str, ...]
-    trials: int
-    epochs: int
-    seed: int
-    sampler: str
-    reference: tuple[float, float]
-    first: tuple[tuple[float, ...], ...] = ()
 
 
 class Loop(abc.ABC):
@@ -140,7 +70,6 @@ class Loop(abc.ABC):
         self._pruner = pruner
         self._facts = dict(facts)
         self._stop = stop
-        self._began = self._now()
         self._claim = 0
         self._network: Architecture | None = None
         self._distributions = {name: FloatDistribution(0, 1) for name in plan.coordinates}
@@ -178,7 +107,7 @@ class Loop(abc.ABC):
                 return "stopped"
             if deadline is not None and self._now() >= deadline:
                 return "timeout"
-            reasons = self._places.failures_in_a_row(self._began)
+            reasons = self._places.failures_in_a_row()
             if len(reasons) >= FAILURES:
                 raise StudyError(f"{FAILURES} trials failed in a row, the last one: {reasons[0]}; mend that and go on")
             try:
@@ -227,13 +156,16 @@ class Loop(abc.ABC):
         """Keep the row and settle its claim, before Optuna is told; a paused one stays open."""
 
     @abc.abstractmethod
-    def _began_trial(self, run: Run) -> None:
-        """A trial has its network, or is taken up again."""
+    def _describe(self, run: Run) -> None:
+        """Set the attributes that a new trial has from its begin on."""
+
+    def _began_trial(self, run: Run) -> None:  # noqa: B027  (nothing to do in a replay)
+        """A trial has its network and is in the storage with it, or is taken up again."""
 
     def _taken_away(self) -> None:  # noqa: B027
         """Another host took this worker for dead and has settled its trial; the next one can be begun."""
 
-    def _has_read(self, run: Run, reading: EpochResult) -> None:  # noqa: B027  (nothing to do in a replay)
+    def _has_read(self, run: Run, reading: EpochResult) -> None:  # noqa: B027
         """A reading is in the storage."""
 
     def _told(self, run: Run, row: Row) -> None:  # noqa: B027
@@ -262,8 +194,12 @@ class Loop(abc.ABC):
         self._claim = place
         trial = self._study.ask()
         try:
-            for name, distribution in self._distributions.items():
-                trial.suggest_float(name, distribution.low, distribution.high)
+            with self._at_once(trial):
+                for name, distribution in self._distributions.items():
+                    trial.suggest_float(name, distribution.low, distribution.high)
+                assert self._network is not None  # the sampler has just proposed it
+                run = Run(place, trial, self._network, self._seed_of(self._network), self._moment())
+                self._describe(run)
         except SpaceExhausted as end:
             self._places.set_exhausted()
             self._forget(trial, str(end))
@@ -271,15 +207,12 @@ class Loop(abc.ABC):
         except Interrupted:
             self._forget(trial, INTERRUPTED)
             raise
-        network = self._network
-        assert network is not None  # the sampler has just proposed it
-        run = Run(place, trial, network, self._seed_of(network), self._moment())
         self._began_trial(run)
         return run
 
     def _resumed(self, *, last: bool) -> Run | None:
         """Take up a paused trial again, where the pruner names one."""
-        paused = self._places.paused()
+        paused = self._places.paused() if self._pruner.pauses else []
         number = self._pruner.resume(self._study, paused, last=last) if paused else None
         taken = None if number is None else self._places.resume(number)
         if taken is None:
@@ -290,7 +223,10 @@ class Loop(abc.ABC):
 
     def _taken(self, claim: int, row: Row) -> Run:
         study = self._storage.get_study_id_from_name(self._plan.study)
-        trial = Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, row.trial))
+        number = self._storage.get_trial_id_from_study_id_trial_number(study, row.trial)
+        if isinstance(self._storage, WorkerStorage):
+            self._storage.hold(number)
+        trial = Trial(self._study, number)
         curve = [EpochResult(epoch, accuracy, loss, 0.0) for epoch, accuracy, loss in row.curve]
         return Run(claim, trial, row.architecture, row.seed, self._moment(), curve, before=row)
 
@@ -349,9 +285,15 @@ class Loop(abc.ABC):
 
     def _end(self, run: Run, ended: Ended) -> None:
         row = self._row(run, ended)
-        run.trial.set_user_attr(LOSSES, [point.train_loss for point in run.curve])
-        if ended.state == "pruned":
-            pruned(run.trial)
+        with self._at_once(run.trial):
+            run.trial.set_user_attr(LOSSES, [point.train_loss for point in run.curve])
+            run.trial.set_user_attr("seconds", row.seconds)
+            if row.state in ("pruned", "failed"):
+                run.trial.set_user_attr("reason", row.reason)
+            if ended.state == "pruned":
+                pruned(run.trial)
+        if ended.state == "paused" and isinstance(self._storage, WorkerStorage):
+            self._storage.let_go(trial_id(run.trial))  # before it is on record as set aside: then others may take it
         self._record(run, row, ended)
         if ended.state == "complete":
             self._study.tell(run.trial, [float(row.val_accuracy or 0.0), float(row.cost)])
@@ -389,6 +331,11 @@ class Loop(abc.ABC):
             confusion=run.confusion if ended.state == "complete" else None,
             **self._facts,
         )
+
+    def _at_once(self, trial: Trial) -> AbstractContextManager[None]:
+        """Other processes see all that is written to the trial within, or nothing of it."""
+        storage = self._storage
+        return storage.at_once(trial_id(trial)) if isinstance(storage, WorkerStorage) else nullcontext()
 
     @abc.abstractmethod
     def _cost_of(self, architecture: Architecture) -> int:

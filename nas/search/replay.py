@@ -143,7 +143,7 @@ class MemoryPlaces:
         """See `Places`."""
         self._exhausted = True
 
-    def failures_in_a_row(self, since: float) -> list[str]:
+    def failures_in_a_row(self) -> list[str]:
         """None: a recorded training does not fail."""
         return []
 
@@ -184,10 +184,9 @@ class _Player(Loop):
     def _cost_of(self, architecture: Architecture) -> int:
         return self._networks.cost_of(architecture)
 
-    def _began_trial(self, run: Run) -> None:
-        if run.before is None:  # what pruners read
-            run.trial.set_user_attr("cost", float(self._cost_of(run.architecture)))
-            run.trial.set_user_attr("key", run.architecture.key)
+    def _describe(self, run: Run) -> None:  # what pruners read
+        run.trial.set_user_attr("cost", float(self._cost_of(run.architecture)))
+        run.trial.set_user_attr("key", run.architecture.key)
 
     def _readings(self, run: Run) -> Iterator[EpochResult]:
         seconds = self._networks.epoch_seconds(run.architecture)

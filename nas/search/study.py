@@ -24,6 +24,7 @@ from nas.outage import repeated
 from nas.records import Records, StudyRecord, claim_table, evaluation_table
 from nas.search.optuna_tables import OptunaTables
 from nas.search.storage import SearchStorage
+from nas.search.worker_storage import WorkerStorage
 
 MAKING = 0x6E6173
 """Number of PostgreSQL's advisory lock under which tables and studies are made."""
@@ -80,7 +81,7 @@ def create_study(url: str, name: str, identity: Mapping[str, Any], settings: Map
         _refuse_foreign(url, name)
         records.create()
         record = records.add_study(name, identity, settings)
-        storage = _storage(url, records, record)
+        storage = _storage(url, records, record, WorkerStorage)
         _compare(name, record.identity, identity)
         with optuna_explained(url):
             if name not in optuna.get_all_study_names(storage):
@@ -108,7 +109,7 @@ def open_study(url: str, name: str) -> OpenStudy:
     records = Records(url)
     records.check_version()
     record = records.study(name)
-    storage = _storage(url, records, record)
+    storage = _storage(url, records, record, SearchStorage)
     with optuna_explained(url):
         study = optuna.load_study(study_name=name, storage=storage)
     return OpenStudy(study, storage, records, record)
@@ -198,8 +199,8 @@ def _one_at_a_time(records: Records) -> Iterator[None]:
         os.close(folder)
 
 
-def _storage(url: str, records: Records, record: StudyRecord) -> BaseStorage:
-    return SearchStorage(rdb_storage(url), partial(set_aside, records, record.id))
+def _storage(url: str, records: Records, record: StudyRecord, kind: type[SearchStorage]) -> BaseStorage:
+    return kind(rdb_storage(url), partial(set_aside, records, record.id))
 
 
 @repeated

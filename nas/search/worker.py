@@ -20,8 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from optuna_dashboard import save_note
-
 from nas.architecture import Architecture
 from nas.cache import EvaluationCache
 from nas.context import Context
@@ -36,7 +34,6 @@ from nas.search.checkpoints import Checkpoints
 from nas.search.claims import Claims
 from nas.search.liveness import Worker
 from nas.search.loop import Ended, Interrupted, Loop, Plan, Run, Stop
-from nas.search.notes import note
 from nas.search.options import SearchOptions
 from nas.search.pruners import PRUNERS
 from nas.search.recovery import recover
@@ -148,28 +145,29 @@ class SearchWorker(Loop):
     def _cost_of(self, architecture: Architecture) -> int:
         return self._setup.space.cost_of(architecture)
 
-    def _began_trial(self, run: Run) -> None:
+    def _describe(self, run: Run) -> None:
         architecture = run.architecture
-        if run.before is None:
-            nearest_to = self._nearest_to.get(architecture.key)
-            if nearest_to is not None:
-                run.trial.set_user_attr("nearest_to", list(nearest_to))
-            known = trial_attributes(
-                architecture,
-                cost=self._cost_of(architecture),
-                seed=run.seed,
-                device=self._facts["device"],
-                threads=self._facts["threads"],
-                worker=self._facts["worker"],
-            )
-            for name, value in known.items():
-                run.trial.set_user_attr(name, value)
+        nearest_to = self._nearest_to.get(architecture.key)
+        if nearest_to is not None:
+            run.trial.set_user_attr("nearest_to", list(nearest_to))
+        known = trial_attributes(
+            architecture,
+            cost=self._cost_of(architecture),
+            seed=run.seed,
+            device=self._facts["device"],
+            threads=self._facts["threads"],
+            worker=self._facts["worker"],
+        )
+        for name, value in known.items():
+            run.trial.set_user_attr(name, value)
+
+    def _began_trial(self, run: Run) -> None:
         self._emit(
             {
                 "event": "trial",
                 "trial": run.trial.number,
-                "params": architecture.params,
-                "macs": architecture.macs,
+                "params": run.architecture.params,
+                "macs": run.architecture.macs,
                 "resumed": run.before is not None,
             }
         )
@@ -217,13 +215,9 @@ class SearchWorker(Loop):
         )
 
     def _record(self, run: Run, row: Row, ended: Ended) -> None:
-        """Attributes, weights, and the row: whatever dies after that, `recover` can finish."""
+        """Weights, and the row: whatever dies after that, `recover` can finish."""
         training, self._training = self._training, None
         answer, self._answer = self._answer, None
-        run.trial.set_user_attr("seconds", row.seconds)
-        if row.state in ("pruned", "failed"):
-            run.trial.set_user_attr("reason", row.reason)
-        save_note(run.trial, note(row))
         if row.state == "paused":
             if training is not None and not ended.killed:
                 self._checkpoints.keep(training, row.key)
