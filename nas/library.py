@@ -22,7 +22,7 @@ from nas import refined
 from nas.architecture import Architecture
 from nas.baseline_rows import baselines
 from nas.chosen import choose
-from nas.database import parse_url
+from nas.database import masked, parse_url
 from nas.errors import StudyError
 from nas.held import Held, held, held_in_full
 from nas.outcome import Outcome
@@ -323,7 +323,7 @@ def search(
         raise StudyError("a search is called from the main thread, where it can be interrupted; call it there")
     given = {name: value for name, value in locals().items() if value != _DEFAULTS.get(name)}
     if storage is not None:
-        given["storage"] = parse_url(storage).render_as_string(hide_password=True)  # without its password
+        given["storage"] = masked(parse_url(storage))
     said = ", ".join(f"{name}={str(value) if isinstance(value, Path) else value!r}" for name, value in given.items())
     options = SearchOptions(
         space=str(space),

@@ -61,7 +61,7 @@ def report(
     from nas.baseline_rows import baselines
     from nas.cli.options import database_url, open_records, say_where
     from nas.cli.output import say
-    from nas.database import parse_url
+    from nas.database import masked, parse_url
     from nas.headline import study_headline
     from nas.held import held
     from nas.outcome import Outcome
@@ -89,7 +89,7 @@ def report(
     text = page(
         outcome,
         studies_dir=shown_dir,
-        storage=None if storage is None else parse_url(storage).render_as_string(hide_password=True),
+        storage=None if storage is None else masked(parse_url(storage)),
         seal=read,
         redundancy=measured,
         broken=broken,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from nas.database import parse_url, shown
+from nas.database import masked, parse_url, shown
 from nas.errors import StudyError, choices
 from nas.records import Records, StudyRecord
 from nas.study_folder import StudyFolder
@@ -86,7 +86,7 @@ def _missing(folder: StudyFolder, storage: str | None, known: list[str]) -> Stud
     where, place = str(folder.studies_dir), f"--studies-dir {shlex.quote(str(folder.studies_dir))}"
     if storage is not None:
         url = parse_url(storage)
-        where, place = shown(url), f"--storage {shlex.quote(url.render_as_string(hide_password=True))}"
+        where, place = shown(url), f"--storage {shlex.quote(masked(url))}"
     missing = choices("study", folder.name, known) if known else f"no study {folder.name!r}"
     return StudyError(
         f"{missing} (in {where}); make it with `nas search --study {shlex.quote(folder.name)} {place}`, or give "
