@@ -189,7 +189,7 @@ def test_a_checkpoint_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     assert kept.restore(second, "key") is None
     after = [(one.epoch, one.val_accuracy, one.train_loss) for one in second.fit()]
     assert [(before.epoch, before.val_accuracy, before.train_loss), *after] == whole
-    kept.drop("key")
+    kept.drop("key", was_paused=True)
     assert list((tmp_path / "s" / "paused").iterdir()) == []
 
 
