@@ -311,7 +311,8 @@ def _parsed(text: str) -> Any:
 
     try:
         value = json.loads(text, parse_constant=refuse)
-        json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be shown, nor written
+        if "\\u" in text:  # it may be half a character, which can neither be shown nor written
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return value
