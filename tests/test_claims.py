@@ -6,7 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -115,12 +116,20 @@ def test_an_interrupted_trial_gives_back_both(records: Records) -> None:
 
 def test_failures_in_a_row_end_at_the_last_success_and_at_the_start_of_this_search(records: Records) -> None:
     claims = Claims(records, 1, "w")
+    assert claims.failures_in_a_row() == []
     for trial, state in enumerate(["failed", "complete", "failed", "failed"]):
         place = claims.place(100)
         assert isinstance(place, int)
         claims.finish(place, row(trial, state=state, reason=f"reason {trial}"))
-    assert claims.failures_in_a_row(since=0) == ["reason 3", "reason 2"]
-    assert claims.failures_in_a_row(since=datetime.now(UTC).timestamp() + 1) == []
+    assert claims.failures_in_a_row() == ["reason 3", "reason 2"]
+    again = Claims(records, 1, "w")
+    assert again.failures_in_a_row() == []
+    place = claims.place(100)
+    assert isinstance(place, int)
+    early = datetime.now(UTC) - timedelta(hours=1)  # the clock was set back
+    claims.finish(place, replace(row(4, state="failed", reason="reason 4"), finished_at=early))
+    assert again.failures_in_a_row() == ["reason 4"]
+    assert claims.failures_in_a_row() == ["reason 4", "reason 3", "reason 2"]
 
 
 def test_a_worker_lives_while_its_process_does(records: Records, tmp_path: Path) -> None:

@@ -269,4 +269,4 @@ def test_what_is_exhausted_is_told_to_all(places: Both) -> None:
     places.set_exhausted()
     assert places.exhausted()
     assert isinstance(places.place(1), int)  # the loop asks before it takes a place
-    assert places.failures_in_a_row(0.0) == []
+    assert places.failures_in_a_row() == []

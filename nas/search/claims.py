@@ -51,6 +51,8 @@ class Claims:
         self._worker = worker
         self._mine = claim_table.c.study == study
         self._asking = False
+        self._first: int | None = None
+        """The last line of any evaluation when `failures_in_a_row` was first asked."""
 
     @repeated
     def place(self, total: int) -> int | Literal["full", "done"]:
@@ -192,17 +194,21 @@ class Claims:
             connection.execute(study_table.update().where(study_table.c.id == self._study).values(exhausted=exhausted))
 
     @repeated
-    def failures_in_a_row(self, since: float) -> list[str]:
+    def failures_in_a_row(self) -> list[str]:
         """Reasons of the last evaluations, newest first, for as long as they failed by themselves, at most `FAILURES`.
 
-        Only those that finished after `since` (seconds since 1970) count, so that a search can be started again.
+        Only those that were written after this was first asked count, so that a search can be started again. What is
+        first and last goes by their lines: clocks are set back.
         """
+        line = evaluation_table.c.id
         with self._records.reading() as connection:
-            of_study = sa.and_(evaluation_table.c.study == self._study, evaluation_table.c.finished_at > since)
+            if self._first is None:
+                self._first = int(connection.execute(sa.select(sa.func.max(line))).scalar() or 0)
+            of_study = sa.and_(evaluation_table.c.study == self._study, line > self._first)
             query = (
                 sa.select(evaluation_table.c.state, evaluation_table.c.reason)
                 .where(of_study, evaluation_table.c.killed.is_(False))
-                .order_by(evaluation_table.c.finished_at.desc())
+                .order_by(line.desc())
                 .limit(FAILURES)
             )
             reasons: list[str] = []

@@ -61,7 +61,7 @@ class _Crew:
         self._options = options
         self._processes = Processes("nas.search.worker", threads(space.input_shape, options.workers))
         self._display = display
-        self._deadline = None if options.timeout is None else time.time() + options.timeout
+        self._deadline = None if options.timeout is None else time.monotonic() + options.timeout
         self._waiting: set[int] = set()
         self._deaths = 0
         self._over: set[int] = set()
@@ -100,7 +100,8 @@ class _Crew:
         order = {
             "options": asdict(self._options) | {"device": device},
             "number": number,
-            "deadline": self._deadline,
+            # on the clock as it stands now: it may have been set back since the search began
+            "deadline": None if self._deadline is None else time.time() + self._deadline - time.monotonic(),
             # whoever joins a search begins at once: how long it takes was said where it was begun
             "known": self._display.study_ready,
             "measure": number == 0 and not self._display.study_ready and not self._options.joins,

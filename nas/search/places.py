@@ -41,5 +41,5 @@ class Places(Protocol):
     def set_exhausted(self) -> None:
         """Tell all workers so."""
 
-    def failures_in_a_row(self, since: float) -> list[str]:
-        """Reasons of the last evaluations, newest first, for as long as they failed by themselves."""
+    def failures_in_a_row(self) -> list[str]:
+        """Reasons of the last evaluations since this was first asked, newest first, while they failed by themselves."""

@@ -110,7 +110,7 @@ def _killed_row(trial: FrozenTrial, worker: str) -> Row:
         params=attrs["params"],
         macs=attrs["macs"],
         cost=int(attrs["cost"]),
-        seconds=(now - started).total_seconds(),
+        seconds=max(0.0, (now - started).total_seconds()),  # the clock may have been set back
         seed=attrs["seed"],
         device=attrs["device"],
         threads=attrs["threads"],

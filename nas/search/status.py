@@ -141,7 +141,7 @@ def _running(claims: Any, found: Any, alive: set[str]) -> tuple[Running, ...]:
         # Optuna keeps local time without its zone: a moment of this host, in its own zone.
         began = row["began"]
         began = datetime.fromisoformat(began) if isinstance(began, str) else began
-        seconds = None if began is None or row["before"] else (datetime.now() - began).total_seconds()
+        seconds = None if began is None or row["before"] else max(0.0, (datetime.now() - began).total_seconds())
         params = None if row["params"] is None else int(row["params"])
         lines.append(Running(worker, trial, params, int(row["epoch"] or 0), seconds))
     return tuple(sorted(lines, key=lambda one: (one.trial is None, one.trial)))

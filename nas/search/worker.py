@@ -80,6 +80,7 @@ class SearchWorker(Loop):
         self._checkpoints = Checkpoints(setup.folder, setup.files)
         self._nearest_to = {one.member.architecture.key: one.names for one in setup.warm or ()}
         self._training: Training | None = None
+        self._zero = time.time() - time.monotonic()
         self._answer: Row | None = None
         self._cache = None if options.no_cache else _cache(options, setup)
         images = noise_images(options.checked_metric, setup.dataset.validation.labels.bincount().tolist())
@@ -129,7 +130,8 @@ class SearchWorker(Loop):
                 time.sleep(WAIT)
 
     def _now(self) -> float:
-        return time.time()
+        # Of the machine's clock only when this worker began: it may be set back meanwhile.
+        return self._zero + time.monotonic()
 
     def _decode(self, params: Mapping[str, float]) -> Architecture | None:
         space = self._setup.space
@@ -301,9 +303,9 @@ def serve() -> int:
             facts = setup.facts
             deadline = order["deadline"]
             if order["measure"]:
-                start = time.time()
+                start = time.monotonic()
                 facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
-                deadline = None if deadline is None else deadline + time.time() - start
+                deadline = None if deadline is None else deadline + time.monotonic() - start
             emit({"event": "ready", **facts})
             url = options.storage or setup.folder.url
             records, study = setup.opened.records, setup.opened.record.id
