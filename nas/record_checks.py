@@ -108,7 +108,7 @@ def _range(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and not any("\ud800" <= half <= "\udfff" for half in value)
 
 
 def _table(value: Any) -> bool:
@@ -133,9 +133,8 @@ def _all(values: Any, least: int, good: Callable[[Any], bool]) -> bool:
 
 # What a study may say of itself and may leave out.
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(
-        ("command", "created_at", "dataset", "hardware", "pruner", "sampler", "space", "space_toml"), _text
-    ),
+    **dict.fromkeys(("created_at", "hardware", "pruner", "sampler", "space", "space_toml"), _text),
+    **dict.fromkeys(("command", "dataset"), lambda value: isinstance(value, str)),  # a folder's bytes may be no text
     **dict.fromkeys(("train_images", "validation_images", "test_images", "skipped_images", "train_limit"), _count),
     **dict.fromkeys(("seed", "split_seed", "trials", "validation_limit", "workers"), _count),
     **dict.fromkeys(("epoch_seconds", "mean", "std"), _numbers),

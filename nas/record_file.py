@@ -311,8 +311,8 @@ def _parsed(text: str) -> Any:
 
     try:
         value = json.loads(text, parse_constant=refuse)
-        if "\\u" in text:  # it may be half a character, which can neither be shown nor written
-            json.dumps(value, ensure_ascii=False).encode()
+        if "\\u" in text:  # it may be half a character, which can be written nowhere; some stand for a path's bytes
+            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return value

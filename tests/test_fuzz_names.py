@@ -127,6 +127,17 @@ def test_a_study_of_an_odd_name_lies_in_its_folder(
     assert {path.name for path in (tmp_path / "studies").iterdir()} == {name}
 
 
+def test_images_in_a_folder_whose_name_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As on disks of other times: the report once ended in a traceback, now it shows the bytes."""
+    of, odd = space(tmp_path), "folder:/mnt/\udcfcbung"
+    write(tmp_path / "small.csv.gz", record_file(of, rows(of, [0])[:3], dataset=odd, command=f"nas search {odd}"))
+    words = ["--studies-dir", str(tmp_path / "studies")]
+    assert said(["records", "import", str(tmp_path / "small.csv.gz"), *words], capsys)[0] == 0
+    assert said(["report", "small", *words], capsys)[0] == 0
+    assert said(["studies", "list", *words], capsys)[0] == 0
+    assert "folder:/mnt/\\udcfcbung" in (tmp_path / "studies" / "small" / "report.html").read_text(encoding="utf-8")
+
+
 FOLDERS = ["a?mode=memory", "a%2f..%2f..%2fb", "-é'\"\n;#", "\udcff"]
 
 

@@ -130,7 +130,8 @@ def test_a_packed_file_cut_off_or_with_a_bit_flipped(data: st.DataObject) -> Non
 
 
 HEADERS: dict[str, tuple[str, Any, str]] = {
-    "half a character": ("settings.classes", ["\ud800"] * 10, "does not begin with the header"),
+    "half a character": ("settings.hardware", "\ud800", "does not begin with the header"),
+    "a class of bytes": ("settings.classes", ["\udcff"] * 10, "header: settings.classes is missing or out of range"),
     "deep": ("settings.options", json.loads("[" * 60 + "]" * 60), "its header is nested too deep"),
     "a seed of many digits": ("identity.seed", 10**30, "header: identity.seed is missing or out of range"),
     "epochs of many digits": ("settings.epochs", 10**400, "header: settings.epochs is missing or out of range"),

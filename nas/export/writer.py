@@ -156,9 +156,9 @@ class Writer:
         card["versions"] = {name: version(name) for name in ("nas", "torch", "onnx", "onnxruntime", "safetensors")}
         card["created_at"] = datetime.now(UTC).isoformat(timespec="seconds")
         text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (self._aside / CARD).write_text(text, encoding="utf-8")
+        (self._aside / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
         sums = {**card["sha256"], CARD: _sum(self._aside / CARD)}
-        (self._aside / PAGE).write_text(cards.page(card, sums), encoding="utf-8")
+        (self._aside / PAGE).write_text(cards.page(card, sums), encoding="utf-8", errors="backslashreplace")
         accuracy: Mapping[str, Any] = card["val_accuracy"]
         return accuracy
 

@@ -48,7 +48,7 @@ def write_page(text: str, path: Path) -> None:
         NasError: its folder cannot be made.
     """
     with beside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's bytes may be no text
         aside.replace(path)
 
 
