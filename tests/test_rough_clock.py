@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.searches import check, command, ended, search, wait_for
+from tests.searches import check, command, search, wait_for
+from tests.test_search import open_trials
 
 SHIM = r"""
 #define _GNU_SOURCE
@@ -64,7 +65,7 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("trials", "options"),
     [
-        (4, ("--workers", "1", "--timeout", "600")),
+        (2, ("--workers", "1", "--timeout", "600")),
         pytest.param(12, ("--workers", "2"), marks=pytest.mark.slow),
         pytest.param(12, ("--workers", "2", "--timeout", "600"), marks=pytest.mark.slow),
     ],
@@ -73,9 +74,11 @@ def test_a_search_ends_with_its_total_though_the_clock_is_set_back(
     tmp_path: Path, clock: Path, trials: int, options: tuple[str, ...]
 ) -> None:
     studies = tmp_path / "studies"
-    process = subprocess.Popen(command(studies, "--trials", str(trials), *options), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(studies, "--trials", str(trials), "--epochs", "25", *options), stderr=subprocess.PIPE, text=True
+    )
     try:
-        wait_for(lambda: ended(studies) >= 1)
+        wait_for(lambda: any(trial.intermediate_values for trial in open_trials(studies)))
         clock.touch()
         said = process.communicate(timeout=200)[1]
     finally:
