@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nas import refined
 from nas.architecture import Architecture
@@ -28,10 +28,9 @@ from nas.held import Held, held, held_in_full
 from nas.outcome import Outcome
 from nas.records import Records, Row, State
 from nas.refined import Refined
+from nas.search.gpus import with_workers
 from nas.search.launch import launch
-from nas.search.machine import usual_workers
 from nas.search.options import SearchOptions
-from nas.space import load_space
 from nas.study_folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -261,6 +260,7 @@ def search(
     study: str | None = None,
     studies_dir: str | Path = STUDIES,
     storage: str | None = None,
+    files: str | None = None,
     sampler: str = "cost-aware",
     pruner: str = "conformal",
     epochs: int | None = None,
@@ -272,6 +272,7 @@ def search(
     min_macs: int | None = None,
     max_macs: int | None = None,
     workers: int | None = None,
+    workers_per_gpu: int | Literal["auto"] | None = None,
     device: str = "auto",
     seed: int = 0,
     metric: str = "accuracy",
@@ -295,12 +296,14 @@ def search(
         study: its name; None is the space's.
         studies_dir: the folder that holds the studies.
         storage: SQLAlchemy URL; None is SQLite in the study's folder.
+        files: URL where weights and checkpoints are kept as well; None is as the study says.
         sampler, pruner: names of `nas.search.samplers.SAMPLERS` and `nas.search.pruners.PRUNERS`.
         epochs, batch: of a training; None is the space's.
         rule: ``growing``, ``growing-each`` or ``off``; None is the space's.
         cost: what is made small, ``params`` or ``macs``; None is the space's.
         min_params, max_params, min_macs, max_macs: the budget; None is the space's.
         workers: processes on this machine; None is one a core, or one a GPU.
+        workers_per_gpu: in place of `workers`, so many for each GPU, or ``auto``: as many as its memory holds.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: of proposals, audits and trainings.
         metric: ``accuracy`` or ``balanced-accuracy``.
@@ -333,6 +336,7 @@ def search(
         study=study,
         studies_dir=str(studies_dir),
         storage=storage,
+        files=files,
         sampler=sampler,
         pruner=pruner,
         epochs=epochs,
@@ -343,7 +347,6 @@ def search(
         max_params=max_params,
         min_macs=min_macs,
         max_macs=max_macs,
-        workers=usual_workers(load_space(str(space)).input_shape, device) if workers is None else workers,
         device=device,
         seed=seed,
         metric=metric,
@@ -355,6 +358,8 @@ def search(
         warm_start=warm_start,
         command=f"nas.search({said})",
     )
+    per_gpu = None if workers_per_gpu is None else str(workers_per_gpu)
+    options = with_workers(options, options.check(), workers, per_gpu)
     code = launch(options)
     name = options.folder(options.check()).name
     if code:

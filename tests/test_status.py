@@ -113,3 +113,36 @@ def test_a_study_without_trials_and_one_that_is_done(tmp_path: Path, capsys: pyt
 def test_an_unknown_study_is_named_with_the_nearest(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "fale", "--studies-dir", str(folder.studies_dir)]) == 1
     assert "did you mean 'fake'" in capsys.readouterr().err
+
+
+def test_workers_of_several_hosts_are_shown_with_their_hosts(
+    folder: StudyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of another host only the beat is known, by the database's clock: three live, one has been silent too long."""
+    records = Records(folder.url)
+    study = records.study("fake").id
+    now, number = datetime.now(UTC).timestamp(), running_trial(folder, 4_321, 2)
+    with records.writing() as connection:
+        for name, where, beat in (
+            ("one-1", "node-1/boot-a", now), ("two-1", "node-2/boot-b", now - 30), ("two-2", "node-2/boot-b", now - 5),
+            ("gone-1", "node-3/boot-c", now - 3600),
+        ):  # fmt: skip
+            row = {"id": name, "study": study, "host": where, "lock": "/theirs/x.lock", "beat_at": beat}
+            connection.execute(worker_table.insert().values(**row))
+        connection.execute(
+            claim_table.insert().values(study=study, worker="two-1", state="held", trial=number, key="k")
+        )
+    records.close()
+    assert main(["status", "fake", "--studies-dir", str(folder.studies_dir)]) == 0
+    said = capsys.readouterr().out
+    assert "3 workers alive on 2 hosts." in said
+    assert "Ended without a word: gone-1" in said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["one-1", "node-1"] in lines
+    assert ["two-2", "node-2"] in lines
+    assert any(line[:5] == ["two-1", "node-2", str(number), "4,321", "2/9"] for line in lines)
+    assert main(["status", "fake", "--studies-dir", str(folder.studies_dir), "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert sorted((one["id"], one["host"]) for one in plain["workers_alive"]) == [
+        ("one-1", "node-1"), ("two-1", "node-2"), ("two-2", "node-2"),
+    ]  # fmt: skip

@@ -51,9 +51,11 @@ def _lines(found: Status) -> list[str]:
     states = found.states
     of = "" if found.total is None else f" of {found.total:,}"
     aside = f", {states['paused']} paused" if states["paused"] else ""
+    names = {one.host for one in found.alive}
+    hosts = f" on {len(names)} hosts" if len(names) > 1 else ""
     lines = [
         f"Study {found.study}: {found.done:,}{of} trials ({states['complete']:,} complete, {states['pruned']:,} "
-        f"pruned){aside}, {states['failed']:,} failed; {_counted(len(found.alive), 'worker')} alive."
+        f"pruned){aside}, {states['failed']:,} failed; {_counted(len(found.alive), 'worker')} alive{hosts}."
     ]
     if found.dead:
         killed = ", ".join(one.id for one in found.dead)
