@@ -15,6 +15,7 @@ from nas.context import Context
 from nas.database import sqlite_url
 from nas.errors import ArchitectureError, StudyError
 from nas.files import Files
+from nas.outage import repeated
 from nas.records import Records, Row, evaluation_table, row_of, study_table
 from nas.study_folder import StudyFolder
 
@@ -58,8 +59,7 @@ class EvaluationCache:
         self._threads = threads
         self._places: dict[tuple[str, int], list[_Place]] = {}
         own = Path(records.url.database or "") if records.url.get_backend_name() == "sqlite" else None
-        with records.reading() as connection:
-            self._learn(connection, None, studies_dir, leave_out=study)
+        self._learn_own(studies_dir, study)
         for database in sorted(studies_dir.glob("*/study.db")):
             if own is not None and _same(database, own):
                 continue
@@ -94,6 +94,12 @@ class EvaluationCache:
         """The file with the averaged weights of a row that `find` gave; None where no other study kept them whole."""
         places = self._places.get((row.key, row.seed), ())
         return next((p.weights for p in places if p.files.fetch(p.weights) and _is_whole(p.weights)), None)
+
+    @repeated
+    def _learn_own(self, studies_dir: Path, study: str) -> None:
+        """Done again it learns some places twice, which are then looked at twice."""
+        with self._records.reading() as connection:
+            self._learn(connection, None, studies_dir, leave_out=study)
 
     def _learn(self, connection: Connection, database: Path | None, folder: Path, leave_out: str | None = None) -> None:
         studies: dict[int, tuple[str, Files]] = {}

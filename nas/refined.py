@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from nas import pareto
 from nas.context import canonical
 from nas.errors import StudyError
+from nas.outage import repeated
 from nas.outcome import Outcome, pick_of
 from nas.records import Records, Row
 from nas.tables import refinement_table
@@ -106,6 +107,7 @@ def add_refinement(records: Records, study: int, refinement: Refinement) -> None
         connection.execute(table.insert().values(study=study, **values))
 
 
+@repeated
 def refinements(records: Records, study: int) -> list[Refinement]:
     """The full trainings of the study with this number, in the order of trials, recipes and replicates.
 

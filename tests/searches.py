@@ -82,9 +82,9 @@ def ended(studies: Path, url: str | None = None) -> int:
         return 0
 
 
-def paused(studies: Path) -> set[int]:
+def paused(studies: Path, url: str | None = None) -> set[int]:
     """Numbers of the paused trials."""
-    return {row.trial for row in rows(studies) if row.state == "paused"}
+    return {row.trial for row in rows(studies, url=url) if row.state == "paused"}
 
 
 def zombies(studies: Path) -> set[int]:

@@ -10,25 +10,33 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE backend_type = 'client backend' AND application_name NOT IN ('tests', 'crowd')"
+)
+
 
 class PostgreSQL:
     """A server of its own, with one empty database.
 
     Args:
-        folder: an empty folder for its files; every folder above it may be entered by the user who runs the server.
+        folder: an empty folder for its files; the user who runs the server may enter it.
+        rules: who may connect how, as in its file pg_hba.conf; None lets everyone in.
         options: settings of the server by their names, for instance ``{"max_connections": 8}``.
 
     Raises:
         FileNotFoundError: its binaries, or a user other than root to run them, are not on this machine.
     """
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, *, rules: str | None = None, **options: object) -> None:
         found = shutil.which("initdb") or (BINARIES and str(BINARIES[-1]))
         who = user()
         if not found or who is None:
@@ -45,12 +53,18 @@ class PostgreSQL:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self._run("initdb", "-D", str(self._data), "-U", "nas", "--auth=trust", "--no-sync")
+        if rules is not None:
+            (self._data / "pg_hba.conf").write_text(rules)
         self.start()
 
     @property
     def url(self) -> str:
         """Of the database, as ``--storage`` takes it."""
         return f"postgresql+psycopg://nas@127.0.0.1:{self.port}/postgres"
+
+    def address(self, name: str = "tests") -> str:
+        """Of the database, as psycopg takes it, for a program of this name."""
+        return f"host=127.0.0.1 port={self.port} user=nas dbname=postgres application_name={name}"
 
     @property
     def log(self) -> str:
@@ -69,20 +83,18 @@ class PostgreSQL:
         """Stop it: ``immediate`` as in a crash, ``fast`` by breaking off what is connected."""
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
-    def say(self, query: str, database: str = "postgres") -> list[tuple[object, ...]]:
+    def say(self, query: str) -> list[tuple[Any, ...]]:
         """The answer to a query, by a connection of its own as the superuser."""
-        address = f"host=127.0.0.1 port={self.port} user=nas dbname={database}"
-        with psycopg.connect(address, autocommit=True) as connection:
-            cursor = connection.execute(query)  # type: ignore[call-overload]  (only ours)
+        with psycopg.connect(self.address(), autocommit=True) as connection:
+            cursor = connection.execute(query.encode())
             return [] if cursor.description is None else cursor.fetchall()
 
-    def drop_connections(self) -> int:
-        """Break off every connection but this one; how many."""
-        found = self.say(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-        return len(found)
+    def drop_connections(self, by: psycopg.Connection[Any] | None = None) -> int:
+        """Break off every connection but those of `address`, by one that is there or one of its own; how many."""
+        if by is None:
+            with psycopg.connect(self.address(), autocommit=True) as own:
+                return self.drop_connections(own)
+        return len(by.execute(TERMINATE).fetchall())
 
     def close(self) -> None:
         """Stop it, where it runs."""
@@ -90,15 +102,15 @@ class PostgreSQL:
             self.stop()
 
     def _run(self, binary: str, *words: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [*self._prefix, str(self._binaries / binary), *words],
-            check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._data,
         )
+        assert done.returncode == 0, f"{done.stderr}\n{self.log if (self._data / 'log').exists() else ''}"
 
 
 def user() -> str | None:
@@ -110,23 +122,23 @@ def user() -> str | None:
 
 
 @contextmanager
-def postgresql(folder: Path, **options: object) -> Iterator[PostgreSQL]:
-    """A server while the context lasts, in a folder of the test's own; the test is skipped where there can be none."""
-    for parent in (folder, *folder.parents[:3]):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-            parent.chmod(0o755)
-    try:
-        started = PostgreSQL(folder, **options)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    try:
-        yield started
-    finally:
-        started.close()
+def postgresql(*, rules: str | None = None, **options: object) -> Iterator[PostgreSQL]:
+    """A server while the context lasts; the test is skipped where there can be none."""
+    # Not in pytest's own folder: each session closes that of all sessions to other users.
+    with TemporaryDirectory(prefix="nas-postgresql-") as folder:
+        Path(folder).chmod(0o755)
+        try:
+            started = PostgreSQL(Path(folder), rules=rules, **options)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        try:
+            yield started
+        finally:
+            started.close()
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """URL of an empty database on loopback."""
-    with postgresql(tmp_path_factory.mktemp("postgresql")) as started:
+    with postgresql() as started:
         yield started.url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,13 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """One line for the person, on stderr."""
     print(printable(text), file=sys.stderr)
+
+
+def nobody_reads() -> None:
+    """Let all that is still to be said go nowhere: who would read it is gone, a pipe's reader or a terminal."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
 
 
 def print_json(data: Any) -> None:

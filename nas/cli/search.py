@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated
 
 import typer
 
 from nas.cli.front import front
 from nas.cli.options import STUDIES, StudiesDir, command_of, count
+from nas.cli.output import nobody_reads
 from nas.cli.secret import STORAGE
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
@@ -180,4 +182,8 @@ def search(
         if code == 0:
             raise
         # interrupted before there was a study
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        nobody_reads()  # the terminal was closed
     raise typer.Exit(code)

@@ -297,7 +297,8 @@ def serve() -> int:
             emit({"event": "preview", "words": preview(options, stop.check)})
             emit({"event": "over", "why": "done", "peak_mb": peak_memory_mb()})
             return 0
-        with Patience(outage, stop.check, known=order["known"]) as patience:
+        # All but the first are told to begin when the study is there.
+        with Patience(outage, stop.check, known=order["known"] or number > 0) as patience:
             setup = set_up(options, number, lambda line: emit({"event": "said", "words": line}))
             patience.known = True
             facts = setup.facts
