@@ -346,7 +346,7 @@ def test_a_reader_that_leaves_early_is_no_error(folder: StudyFolder, place: list
 def test_search_hands_all_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = importlib.import_module("nas.search.launch")
     seen = []
-    monkeypatch.setattr(launch, "launch", lambda options: seen.append(options) or 130)
+    monkeypatch.setattr(launch, "launch", lambda options, ray: seen.append(options) or 130)
     words = "search --space tiny --dataset folder:x --trials 7 --timeout 2.5 --study s --studies-dir d --storage sqlite:///f"
     words += (
         " --sampler random --pruner none --epochs 3 --batch 16 --rule off --cost macs --min-params 1k --max-params 200k"
@@ -376,7 +376,7 @@ def test_search_says_nothing_where_nothing_is_said() -> None:
     launch = importlib.import_module("nas.search.launch")
     with pytest.MonkeyPatch.context() as patch:
         seen = []
-        patch.setattr(launch, "launch", lambda options: seen.append(options) or 0)
+        patch.setattr(launch, "launch", lambda options, ray: seen.append(options) or 0)
         patch.setattr(importlib.import_module("nas.cli.search"), "front", lambda study, **_: seen.append(study))
         assert main(["search"]) == 0
     assert {f: getattr(seen[0], f) for f in defaults} == {

@@ -15,6 +15,7 @@ from nas.cli.secret import STORAGE
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
 TRAINING = "Training"
 PLACE = "Where"
+RAY = "On a Ray cluster (pip install 'nas\\[ray]')"
 
 
 def _limit(what: str) -> typer.models.OptionInfo:
@@ -134,13 +135,40 @@ def search(
             rich_help_panel=PLACE,
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="[b]local[/]: this machine. [b]ray[/]: a Ray cluster.", rich_help_panel=RAY)
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="[b]auto[/] or HOST:PORT of a cluster. Default: Ray on this machine, for this search alone.",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(help="Cores of each worker, and its threads. Default: 1.", rich_help_panel=RAY)
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="0..1: 0.25 lets four share one. Default: 1 where there are GPUs.", rich_help_panel=RAY),
+    ] = None,
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
     from nas.search.gpus import with_workers
     from nas.search.launch import launch
     from nas.search.options import SearchOptions
+    from nas.search.ray_cluster import ray_options
 
+    ray = ray_options(
+        engine,
+        device,
+        workers_per_gpu,
+        address=address,
+        workers=workers,
+        cpus=cpus_per_worker,
+        gpus=gpus_per_worker,
+    )
     options = SearchOptions(
         space=space,
         dataset=dataset,
@@ -172,8 +200,9 @@ def search(
         dry_run=dry_run,
         command=command_of(context, storage),
     )
-    options = with_workers(options, options.check(), workers, workers_per_gpu)
-    code = launch(options)
+    if ray is None:
+        options = with_workers(options, options.check(), workers, workers_per_gpu)
+    code = launch(options, ray)
     if dry_run:
         raise typer.Exit(code)
     try:

@@ -250,7 +250,7 @@ class _Crew:
         self._processes.ask_to_end()
 
     def _ended(self, number: int) -> None:
-        code = self._processes.ended(number)
+        how = self._processes.ended(number)
         task = self._held.pop(number, None)
         was_ready = number in self._ready
         self._ready.discard(number)
@@ -261,11 +261,11 @@ class _Crew:
             return
         name = None if task is None else (task.row.key, task.replicate)
         self._deaths[name] += 1
-        killed = f"its worker was killed {DEATHS} times (exit code {code}), for want of memory perhaps"
+        killed = f"its worker was killed {DEATHS} times ({how}), for want of memory perhaps"
         if self._deaths[name] < DEATHS:
-            self._display.say(f"worker {number + 1} was killed (exit code {code}); another takes its place")
+            self._display.say(f"worker {number + 1} was killed ({how}); another takes its place")
         elif task is None:
-            self._fail(f"{DEATHS} workers were killed before they trained (exit code {code})")
+            self._fail(f"{DEATHS} workers were killed before they trained ({how})")
             return
         else:
             self._queue.popleft()

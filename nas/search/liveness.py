@@ -130,6 +130,19 @@ class Worker:
                 continue
 
 
+def forget(records: Records, worker: str) -> None:
+    """Take a worker of another host for dead at once; of one on this host its lock says whether it lives.
+
+    Args:
+        worker: its id. Where it lives all the same, its next beat brings it back.
+
+    Raises:
+        StudyError: the database is out of reach.
+    """
+    with records.writing() as connection:
+        connection.execute(worker_table.delete().where(worker_table.c.id == worker, worker_table.c.host != host()))
+
+
 @repeated
 def workers(records: Records, study: int) -> list[WorkerRow]:
     """Workers of a study that have not been buried yet."""

@@ -85,13 +85,13 @@ class Processes:
         except Empty:
             return None
 
-    def ended(self, number: int) -> int:
-        """Forget a process that has ended; its exit code."""
+    def ended(self, number: int) -> str:
+        """Forget a process that has ended; how it ended, for a person: its exit code."""
         process = self._processes.pop(number)
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # something was still to be written
                 process.stdin.close()
-        return process.wait()
+        return f"exit code {process.wait()}"
 
     def ask_to_end(self) -> None:
         """Close the standard input of each."""
@@ -109,23 +109,9 @@ class Processes:
             if wait:
                 process.wait()
 
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """SIGINT, SIGTERM and SIGHUP as events of number -1, while the context lasts.
-
-        What is ignored already stays so: ``nohup`` means that a closed terminal is no reason to stop.
-        """
-
-        def put(*_: object) -> None:
-            self._events.put((-1, None))
-
-        heard = [name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
-        before = {name: signal.signal(name, put) for name in heard}
-        try:
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+    def heard(self) -> contextlib.AbstractContextManager[None]:
+        """See `signals_to`."""
+        return signals_to(self._events)
 
     def _listen(self, number: int, process: subprocess.Popen[str], words: threading.Thread, said: list[str]) -> None:
         assert process.stdout is not None
@@ -139,6 +125,25 @@ class Processes:
         finally:
             process.stdout.close()
             self._events.put((number, None))  # without it the launcher would wait for ever
+
+
+@contextlib.contextmanager
+def signals_to(events: SimpleQueue[tuple[int, dict[str, Any] | None]]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP as events of number -1, while the context lasts.
+
+    What is ignored already stays so: ``nohup`` means that a closed terminal is no reason to stop.
+    """
+
+    def put(*_: object) -> None:
+        events.put((-1, None))
+
+    heard = [name for name in SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
+    before = {name: signal.signal(name, put) for name in heard}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _collect(pipe: IO[str] | None, lines: list[str]) -> None:

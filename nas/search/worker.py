@@ -307,10 +307,9 @@ def serve() -> int:
                 start = time.monotonic()
                 facts["words"] += "".join(f"\n{line}" for line in setup.estimate(options, facts["states"], stop.check))
                 deadline = None if deadline is None else deadline + time.monotonic() - start
-            emit({"event": "ready", **facts})
+            worker = Worker(setup.opened.records, setup.opened.record.id, setup.folder.workers)
+            emit({"event": "ready", "worker": worker.id, **facts})
             url = options.storage or setup.folder.url
-            records, study = setup.opened.records, setup.opened.record.id
-            worker = Worker(records, study, setup.folder.workers)
             with closing(setup.dataset), closing(setup.files), optuna_explained(url), worker:
                 end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
         emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
