@@ -350,6 +350,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+MEMORY = (
+    "not enough memory", "can't allocate memory", "bad_alloc", "could not create a memory", "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""By these words torch, C++, oneDNN, CUDA, cuBLAS and cuDNN say that memory ran out."""
+
+
 @contextlib.contextmanager
 def memory_failures() -> Iterator[None]:
     """Turn every way of running out of memory into a failed trial."""
@@ -357,8 +364,8 @@ def memory_failures() -> Iterator[None]:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise TrialFailed(f"out of memory: {_first_line(error)}") from error
-    except RuntimeError as error:  # torch has no class of its own for the CPU's memory
-        if not any(words in str(error) for words in ("not enough memory", "can't allocate memory")):
+    except RuntimeError as error:  # torch has no class of its own for these
+        if not any(words in str(error) for words in MEMORY):
             raise
         raise TrialFailed(f"out of memory: {_first_line(error)}") from error
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -259,47 +256,6 @@ def test_a_damaged_database_is_named_and_left_alone(tmp_path: Path) -> None:
     assert "damaged" in words
     assert len(words.strip().splitlines()) == 1
     assert folder.database.read_bytes() == before
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-def test_a_full_disk_ends_the_search_in_one_line_and_loses_nothing(small_disk: Path) -> None:
-    search(small_disk, "--trials", "2", "--epochs", "1")
-    before = rows(small_disk)
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x" * 4096):
-            pass
-    words = search(small_disk, "--trials", "40", "--epochs", "1", code=1)
-    assert "space on the disk" in words or "No space left" in words
-    assert "Traceback" not in words
-    filler.unlink()
-    search(small_disk, "--trials", "4", "--epochs", "1")
-    assert [row for row in check(small_disk, 4) if row.trial < 2] == before
-
-
-def test_a_read_only_folder_is_said(small_disk: Path) -> None:
-    search(small_disk, "--trials", "1", "--epochs", "1")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert len(rows(small_disk)) == 1  # it can still be read
-    words = search(small_disk, "--trials", "2", "--epochs", "1", code=1)
-    assert "read-only" in words or "cannot be" in words
-    assert "Traceback" not in words
-    words = search(small_disk / "new", "--trials", "2", "--epochs", "1", code=1)
-    assert len(words.strip().splitlines()) == 1
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
 
 
 def test_a_full_disk_in_optunas_own_writing_is_explained(tmp_path: Path) -> None:
