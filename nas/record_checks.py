@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from statistics import fmean
 from typing import Any
 
@@ -63,6 +64,24 @@ def wrong(row: Row, identity: Mapping[str, Any], settings: Mapping[str, Any]) ->
     return None
 
 
+def check_complete(name: str, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Hold a study to what all its commands need, beyond what a table of recorded trainings has to say.
+
+    Args:
+        name: of the file, for a person.
+
+    Raises:
+        StudyError: something is missing.
+    """
+    data = identity["data"]
+    lacks = [f"identity.data.{part}" for part in ("images", "split") if data.get(part) is None]
+    lacks += [f"settings.{part}" for part in NEEDED if settings.get(part) is None]
+    if lacks:
+        raise StudyError(
+            f"{name} makes no study: its header lacks {', '.join(lacks)}; `nas records export` writes them"
+        )
+
+
 def _check_header(identity: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """What the front, the report and a resume read without asking."""
     space, classes = identity.get("space"), settings.get("classes")
@@ -111,6 +130,13 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= half <= "\udfff" for half in value)
 
 
+def _moment(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).utcoffset() is not None
+    except (TypeError, ValueError):
+        return False
+
+
 def _table(value: Any) -> bool:
     return isinstance(value, Mapping)
 
@@ -131,9 +157,13 @@ def _all(values: Any, least: int, good: Callable[[Any], bool]) -> bool:
     return isinstance(values, list) and len(values) >= least and all(map(good, values))
 
 
-# What a study may say of itself and may leave out.
+NEEDED = (
+    "created_at", "dataset", "mean", "skip_broken", "space", "space_toml", "split_seed", "std", "validation_images"
+)  # fmt: skip
+# What a study may say of itself; a table of recorded trainings may leave it out.
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("created_at", "hardware", "pruner", "sampler", "space", "space_toml"), _text),
+    **dict.fromkeys(("hardware", "pruner", "sampler", "space", "space_toml"), _text),
+    "created_at": _moment,
     **dict.fromkeys(("command", "dataset"), lambda value: isinstance(value, str)),  # a folder's bytes may be no text
     **dict.fromkeys(("train_images", "validation_images", "test_images", "skipped_images", "train_limit"), _count),
     **dict.fromkeys(("seed", "split_seed", "trials", "validation_limit", "workers"), _count),

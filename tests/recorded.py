@@ -101,6 +101,12 @@ def record_file(of: Space, evaluations: Sequence[tuple[int, Row]], **settings: A
     """What `nas records export` would have made of them."""
     known = {
         "classes": [str(label) for label in range(of.classes)],
+        "created_at": STARTED.isoformat(),
+        "dataset": "digits",
+        "mean": [0.3],
+        "std": [0.35],
+        "skip_broken": False,
+        "split_seed": 0,
         "validation_images": 200,
         "epochs": of.recipe.epochs,
         "metric": "accuracy",

@@ -166,6 +166,17 @@ def test_records_become_a_study_in_the_folder_that_was_named(
     assert said(["front", "small", "--studies-dir", str(studies)], capsys)[0] == 0
 
 
+def test_a_table_that_says_too_little_makes_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay needs less than a study: `nas test` and `nas worker` would meet a setting that is not there."""
+    of = space(tmp_path)
+    file = record_file(of, rows(of, [0])[:3])
+    settings = {name: value for name, value in file.settings.items() if name not in ("dataset", "mean")}
+    write(tmp_path / "small.csv.gz", RecordFile("small", file.identity, settings, file.rows))
+    words = ["records", "import", str(tmp_path / "small.csv.gz"), "--studies-dir", str(tmp_path / "studies")]
+    assert "its header lacks settings.dataset, settings.mean;" in said(words, capsys)[1]
+    assert not (tmp_path / "studies").exists()
+
+
 @pytest.mark.parametrize("name", ["..", "../../up", "/tmp/nas-abs", "a\0b", "\ud800", "a" * 300, "<script>"])
 def test_the_name_in_a_file_of_records_leads_nowhere_else(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -143,6 +143,7 @@ HEADERS: dict[str, tuple[str, Any, str]] = {
     "dataset": ("settings.dataset", 3, "header: settings.dataset is of another kind"),
     "versions": ("settings.versions", {"torch": 2}, "header: settings.versions is of another kind"),
     "mean": ("settings.mean", [10**400], "header: settings.mean is of another kind"),
+    "created at": ("settings.created_at", "2026-05-04", "header: settings.created_at is of another kind"),
     "warm start": ("settings.warm_start", ["a"], "header: settings.warm_start is of another kind"),
     "skip broken": ("settings.skip_broken", "no", "header: settings.skip_broken is of another kind"),
 }

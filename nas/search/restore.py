@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.errors import StudyError
 from nas.files import OF_ONE_FOLDER
+from nas.record_checks import check_complete
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
 from nas.search.evidence import LOSSES
@@ -39,6 +40,7 @@ def restore(file: RecordFile, folder: StudyFolder) -> None:
     """
     if len(file.study_seeds) > 1 or file.study_seeds[0] != file.identity["seed"]:
         raise StudyError(f"study {file.name!r} has study seeds {', '.join(map(str, file.study_seeds))}: choose one")
+    check_complete(f"study {file.name!r}", file.identity, file.settings)
     last = max((row.trial for _, row in file.rows), default=-1)
     if last + 1 - len(file.rows) > GAPS:
         raise StudyError(f"trial {last} of {len(file.rows)} rows: the file's trial numbers leave more than {GAPS} out")
