@@ -238,12 +238,12 @@ def test_kill_9_in_the_middle_leaves_no_study_and_the_next_import_tidies_up(expo
 import os, signal
 from nas.cli import main
 from nas.search import restore
-real = restore._trial
+real = restore.trial_of
 def killed(row):
     if row.trial == 20:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(row)
-restore._trial = killed
+restore.trial_of = killed
 main(["records", "import", {str(exported)!r}, "--studies-dir", {str(studies)!r}])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
