@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.pareto import front
+from nas.records import Point
 
 STEP_S = 0.25
 """Seconds between two drawings of the live lines."""
@@ -111,6 +112,12 @@ class Display:
     def end(self, study: str, where: str) -> None:
         """Last words: how many trials ended how, in what time, and where they are."""
         if not self.study_ready:
+    def settled(self, points: Iterable[Point]) -> None:
+        """Take what the study holds at the end, with the trials of other launchers, whose events are not heard here."""
+        ended = list(points)
+        self._states = Counter(point.state for point in ended)
+        self._found = [(one.cost, one.val_accuracy or 0.0) for one in ended if one.state == "complete"]
+
             return
         if self._why == "exhausted":
             self.say("The space is exhausted: 200 draws brought no network that the study does not have.")
