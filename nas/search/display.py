@@ -109,15 +109,15 @@ class Display:
             with _nobody_there():
                 self._live.update(self._picture(), refresh=True)
 
-    def end(self, study: str, where: str) -> None:
-        """Last words: how many trials ended how, in what time, and where they are."""
-        if not self.study_ready:
     def settled(self, points: Iterable[Point]) -> None:
         """Take what the study holds at the end, with the trials of other launchers, whose events are not heard here."""
         ended = list(points)
         self._states = Counter(point.state for point in ended)
         self._found = [(one.cost, one.val_accuracy or 0.0) for one in ended if one.state == "complete"]
 
+    def end(self, study: str, where: str) -> None:
+        """Last words: how many trials ended how, in what time, and where they are."""
+        if not self.study_ready:
             return
         if self._why == "exhausted":
             self.say("The space is exhausted: 200 draws brought no network that the study does not have.")
