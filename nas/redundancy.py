@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.errors import StudyError, written
+from nas.beside import beside
+from nas.errors import StudyError
 
 VARIANCE = 0.95
 """Part of the variance that counts as carried."""
@@ -266,14 +266,10 @@ def write(folder: Path, measured: Redundancy) -> Path:
         for number, module in enumerate(measured.modules)
         for kind, matrix in (("computes", module.correlation), ("reads", module.reads))
     }
-    with written(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{path.stem}.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(aside, text=np.array(text), **matrices)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+    with beside(path) as aside:
+        with aside.open("wb") as file:  # a name without .npz would be given one
+            np.savez_compressed(file, text=np.array(text), **matrices)
+        aside.replace(path)
     return path
 
 

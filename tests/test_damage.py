@@ -5,24 +5,31 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
+from nas import record_file
 from nas.cache import EvaluationCache
 from nas.checksums import intact, packed, summed, unsummed
 from nas.chosen import Weights
 from nas.context import Context
+from nas.data import cache as data_cache
 from nas.errors import StudyError
+from nas.record_file import RecordFile
+from nas.records import Records
 from nas.refine import checkpoints as refining
 from nas.refine.checkpoints import Progress
 from nas.search.checkpoints import Checkpoints
+from nas.seeds import training_seed
 from nas.study_folder import StudyFolder
 from nas.training import Training
 from tests.export_study import TRIAL, contiguous, export_study, network, outcome_of
-from tests.fake_study import architecture
+from tests.fake_study import architecture, identity, rows, settings
 from tests.training_inputs import RECIPE, dataset
 from tests.training_inputs import network as small_network
 
@@ -80,8 +87,6 @@ def test_the_cache_takes_no_damaged_weights_from_another_study(tmp_path: Path) -
     row = outcome_of(folder).rows[TRIAL]
     path = folder.weights(row.key)
     path.write_bytes(packed(contiguous(network(architecture(1.0)))))
-    from nas.records import Records
-
     own = Records(StudyFolder(tmp_path, "own").url)
     (tmp_path / "own").mkdir()
     own.create()
@@ -153,3 +158,37 @@ def test_no_refinement_goes_on_from_a_damaged_checkpoint(tmp_path: Path, begun: 
         assert str(path) in said
         assert same(second.checkpoint(), first)
         assert path.read_bytes() == content
+
+
+def test_a_damaged_record_file_is_named_or_says_the_same(tmp_path: Path) -> None:
+    """A bit of gzip's header may say when it was packed, and by which system; none changes what is read."""
+    path, whole = tmp_path / "s.csv.gz", tmp_path / "whole.csv.gz"
+    made = [replace(row, seed=training_seed(0, row.key)) for row in rows(10, hostile=False)]
+    file = RecordFile("s", identity(), settings("s"), tuple((0, row) for row in made))
+    record_file.write(whole, file)
+    refused = 0
+    for content in damaged(whole.read_bytes(), 60):
+        path.write_bytes(content)
+        try:
+            assert record_file.read(path) == record_file.read(whole)
+        except StudyError as error:
+            refused += str(path) in str(error)
+        assert path.read_bytes() == content
+    assert refused > 50
+
+
+def test_damaged_decoded_images_are_decoded_again(tmp_path: Path) -> None:
+    """A bit of the header that names no array and no sum may stand otherwise: what is read is the same."""
+    file = tmp_path / "images-1.safetensors"
+    arrays = {"pixels": np.arange(240, dtype=np.uint8).reshape(5, 4, 4, 3), "hashes": np.ones((5, 32), np.uint8)}
+    data_cache.save(file, arrays)
+    whole, refused = file.read_bytes(), 0
+    for content in damaged(whole, 80):
+        file.write_bytes(content)
+        found = data_cache.load(file, ("pixels", "hashes"))
+        refused += found is None
+        if found is not None:
+            assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    assert refused > 75
+    file.write_bytes(whole)
+    assert data_cache.load(file, ("pixels", "hashes")) is not None

@@ -7,7 +7,7 @@ import math
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -173,8 +173,8 @@ def test_a_write_that_fails_leaves_what_was(tmp_path: Path, monkeypatch: pytest.
     path = write(tmp_path, measured())
     before = path.read_bytes()
 
-    def full(aside: Path, **arrays: Any) -> None:
-        Path(aside).write_bytes(b"half")
+    def full(aside: IO[bytes], **arrays: Any) -> None:
+        aside.write(b"half")
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(np, "savez_compressed", full)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from functools import cached_property
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
@@ -86,6 +88,8 @@ class Trials:
 
     def _row(self, number: int, row: Row, trial: Trial | None) -> Problem | None:
         bad = wrong(row, self.sides.identity, self.sides.settings)
+        if bad is None and row.coordinates is not None and row.coordinates.keys() != self._names:
+            bad = f"coordinates of other names, {', '.join(sorted(row.coordinates.keys() ^ self._names))}"
         if bad is not None:
             return self._bad_row(number, f"trial {number}: its record contradicts itself ({bad})", trial)
         if trial is None:
@@ -94,7 +98,7 @@ class Trials:
         if not found or (trial.state == "RUNNING" and row.state != "paused"):
             return None  # the second is what `recover` tells
         words = f"trial {number}: its record and Optuna differ in {', '.join(found)}"
-        if self._valid(trial) is None or trial.params.items() < (row.coordinates or {}).items():
+        if self._valid(trial) is None or (row.coordinates is not None and trial.params.keys() != self._names):
             return Problem(words, lambda: self._put(row, trial))
         return Problem(f"{words}; either may be right, so only a copy tells")
 
@@ -115,6 +119,12 @@ class Trials:
         if row is not None:
             return Problem(words, lambda: self._record(row))
         return Problem(f"{words}, nor does Optuna's side tell it whole", lambda: self._give_up(number, trial))
+
+    @cached_property
+    def _names(self) -> Set[str]:
+        """Of the coordinates that most evaluations have, which are the same in all."""
+        found = Counter(frozenset(row.coordinates) for row in self.sides.rows.values() if row.coordinates is not None)
+        return found.most_common(1)[0][0] if found else frozenset()
 
     def _valid(self, trial: Trial) -> Row | None:
         """The evaluation that Optuna's side tells, where that does not contradict itself."""
