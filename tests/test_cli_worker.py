@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from nas.cli import main
 from nas.errors import DataError, StudyError
-from nas.records import Records, StudyRecord
+from nas.records import Point, Records, StudyRecord
 from nas.search import join
+from nas.search.display import Display
 from nas.search.join import done, find, keep_total
 from nas.search.options import KEPT, SearchOptions, options_of
 from nas.search.setup import set_up
@@ -111,6 +114,10 @@ def test_other_images_than_the_study_s_are_refused_before_anything_is_written(st
         (
             {"options": {"colour": "blue"}, "trials": 9},
             "that this one does not know (colour): install the same",
+        ),
+        (
+            {"options": {"epochs": "many"}, "trials": 9},
+            "keeps options that no search has (epochs: Input should be a valid integer",
         ),
         ({"options": {}}, "how many trials it gets is not known: --trials"),
         (
@@ -240,3 +247,19 @@ def test_tasks_of_one_job_share_a_study_in_postgresql(server: str, tmp_path: Pat
     records.close()
     assert len(found) == len({row.key for row in found}) == 12
     assert set(kept["options"]) == set(KEPT)
+
+
+def test_the_last_words_count_what_other_launchers_did() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=200, color_system=None)
+    with Display(10, 4, 1, "accuracy", console) as display:
+        display.happened(0, {"event": "ready", "words": "begun", "states": {"complete": 1}, "found": [[900, 0.5]]})
+        # a trial that another machine set aside, taken up here
+        display.happened(0, {"event": "trial", "trial": 3, "params": 1, "macs": 1, "resumed": True})
+        end = {"event": "end", "trial": 3, "state": "complete", "cost": 800, "accuracy": 0.6, "seconds": 1.0}
+        display.happened(0, {**end, "reason": None, "source": None})
+        display.settled([Point(0, "complete", 900, 0.5), Point(3, "complete", 800, 0.6), Point(4, "pruned", 700, 0.1)])
+        display.end("tiny", "here")
+    said = out.getvalue()
+    assert "[2/10 trials, 0 pruned, 0 failed, front 1" in said
+    assert "Study tiny: 3/10 trials, 1 pruned, 0 failed, front 1 in" in said

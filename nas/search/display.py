@@ -158,14 +158,19 @@ class Display:
 
     def _tally(self) -> str:
         states = self._states
-        paused = f"{states['paused']} paused, " if states["paused"] else ""
+        paused = f"{self._paused} paused, " if self._paused else ""
         return (
             f"{states['complete'] + states['pruned']}/{self._total} trials, {states['pruned']} pruned, {paused}"
             f"{states['failed']} failed, front {len(self._front())}"
         )
 
+    @property
+    def _paused(self) -> int:
+        """Trials set aside, as far as is heard here: what another launcher set aside may be taken up here."""
+        return max(0, self._states["paused"])
+
     def _left(self) -> str:
-        done, paused = self._states["complete"] + self._states["pruned"], self._states["paused"]
+        done, paused = self._states["complete"] + self._states["pruned"], self._paused
         if done >= self._total:
             return "0:00 left"
         if done + paused >= self._total:
