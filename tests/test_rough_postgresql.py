@@ -52,6 +52,7 @@ def shut(opened: OpenStudy) -> None:
     opened.storage._tables.engine.dispose()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_search_waits_for_its_database_and_goes_on(own: PostgreSQL, tmp_path: Path) -> None:
     assert outages(own, tmp_path, down=1, drops=1)["connections"] >= 3
 

@@ -95,30 +95,6 @@ def test_a_study_made_from_other_settings_is_refused(studies: Path, options: lis
     assert rows(studies) == before
 
 
-def test_kill_9_of_everything_and_the_same_command_at_once(tmp_path: Path) -> None:
-    for _ in range(2):
-        before = ended(tmp_path)
-        with running(tmp_path, "--trials", "14", "--workers", "2") as process:
-            wait_for(lambda before=before: ended(tmp_path) >= before + 2)  # type: ignore[misc]
-            os.killpg(process.pid, signal.SIGKILL)
-    finished = {row.trial: row for row in rows(tmp_path) if row.state in ("complete", "pruned")}
-    search(tmp_path, "--trials", "14", "--workers", "2")
-    found = {row.trial: row for row in check(tmp_path, 14)}
-    assert finished.items() <= found.items()
-    failed = [trial for trial in trials(tmp_path) if trial.state == TrialState.FAIL]
-    assert all(trial.user_attrs["reason"] == "the worker was killed" for trial in failed)
-
-
-def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
-    with running(tmp_path, "--trials", "10", "--workers", "2") as process:
-        wait_for(lambda: ended(tmp_path) >= 2)
-        os.kill(workers_of(process)[0], signal.SIGKILL)
-        said = process.communicate(timeout=200)[1]
-        assert process.returncode == 0, said
-    assert "another takes its place" in said
-    check(tmp_path, 10)
-
-
 def test_ctrl_c_once_marks_the_running_trials_and_ends(tmp_path: Path) -> None:
     with running(tmp_path, "--trials", "500", "--workers", "2", "--epochs", "40") as process:
         wait_for(lambda: any(trial.intermediate_values for trial in open_trials(tmp_path)))
