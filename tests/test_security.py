@@ -38,7 +38,14 @@ SAFE = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)
 def calls(text: str) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+            yield dotted(node.func), node
+
+
+def dotted(node: ast.expr) -> str:
+    """The name that is called: of ``tarfile.open(x).extractall`` the last part alone."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def harmful(text: str) -> list[str]:
