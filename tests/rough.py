@@ -146,7 +146,10 @@ def kills(studies: Path, number: int, seed: int, *options: str, say: Callable[[s
     found = conclude(studies, *options, "--workers", "1")
     assert before.items() <= {row.trial: row for row in found}.items()
     assert {row.reason for row in found if row.state == "failed"} <= {"the worker was killed"}
-    return done | {"ended": sum(row.state != "failed" for row in found), "failed": len(found)}
+    return done | {
+        "ended": sum(row.state != "failed" for row in found),
+        "failed": sum(row.state == "failed" for row in found),
+    }
 
 
 def outages(server: PostgreSQL, studies: Path, *, down: float, drops: int, crew: int = 3) -> dict[str, int]:
