@@ -45,6 +45,7 @@ class Listed:
         readings: of its networks on the test images.
         workers: that live.
         size: bytes on disk, links not followed; None without a folder.
+        files: URL where its files are as well; None of none.
         changed: the newest file's time, or the last evaluation's where the database is elsewhere; None of none.
     """
 
@@ -59,6 +60,7 @@ class Listed:
     readings: int = 0
     workers: int = 0
     size: int | None = None
+    files: str | None = None
     changed: datetime | None = None
 
 
@@ -197,6 +199,7 @@ def _listed(records: Records, name: str, *, size: int | None, changed: datetime 
         cost=record.settings.get("cost"),
         dataset=record.settings.get("dataset"),
         metric=record.settings.get("metric", "accuracy"),
+        files=record.settings.get("files"),
         readings=readings,
         workers=sum(worker.is_alive() for worker in workers(records, record.id)),
         size=size,

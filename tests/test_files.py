@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -28,12 +29,13 @@ from nas.export.pick import pick_network
 from nas.files import OBJECT_STORES, Files, check_url, elsewhere, is_marked, mark, new_mark
 from nas.outcome import Outcome
 from nas.record_file import RecordFile
-from nas.records import Records
+from nas.records import Records, worker_table
 from nas.refine.options import RefineOptions
 from nas.refine.worker import RefineWorker
 from nas.refined import networks, refinements
 from nas.search import setup as setting_up
 from nas.search.checkpoints import Checkpoints
+from nas.search.liveness import host
 from nas.search.loop import Interrupted, Stop
 from nas.search.options import SearchOptions
 from nas.search.setup import set_up
@@ -530,6 +532,35 @@ def test_a_copy_and_a_file_of_records_leave_the_place_out(tmp_path: Path) -> Non
         assert records.study("a study").settings["files"] == url
 
 
+def test_what_is_at_the_url_is_said_to_stay_when_a_study_is_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, "fake", rows(3), **study(tmp_path, "first", files="memory://nas")[1])
+    assert main(["studies", "delete", "fake", "--yes", "--studies-dir", str(tmp_path)]) == 0
+    assert "(what it put at memory://nas stays there)" in capsys.readouterr().err
+
+
+def test_two_machines_do_not_write_one_sqlite_file(tmp_path: Path) -> None:
+    made = set_up(options(tmp_path, "first"), 0)
+
+    def beat(where: str, age: float) -> None:
+        now = datetime.now(UTC).timestamp()
+        row = {"id": where, "study": made.opened.record.id, "host": where, "lock": "/theirs.lock", "beat_at": now - age}
+        with made.opened.records.writing() as connection:
+            connection.execute(worker_table.delete())
+            connection.execute(worker_table.insert().values(**row))
+
+    beat(f"box/{host().partition('/')[2]}", 5)  # another container of this machine
+    set_up(options(tmp_path, "first"), 0)
+    beat("node-2/other-boot", 100)  # long silent
+    set_up(options(tmp_path, "first"), 0)
+    for joins in (False, True):
+        beat("node-2/other-boot", 5)
+        with pytest.raises(StudyError, match=r"is searched on node-2, and its database is a SQLite file, which"):
+            set_up(options(tmp_path, "first", joins=joins), 0)
+
+
+@pytest.mark.slow
 def test_machines_without_a_common_folder_search_one_study(tmp_path: Path) -> None:
     """Weights, paused trainings and all by the URL; with the store gone the search still ends as it should."""
     there, kept_away = tmp_path / "there", tmp_path / "away"

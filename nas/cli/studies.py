@@ -82,6 +82,8 @@ def delete(study: Study, yes: Yes = False, studies_dir: StudiesDir = STUDIES, st
         lost += f", and the record of {found.readings} reading{'s' * (found.readings != 1)} of the test images"
     if folder.path.is_symlink():
         lost = f"the link {folder.path}; {folder.path.resolve()} stays"
+    if found.files is not None:
+        lost += f" (what it put at {found.files} stays there)"
     if not yes:
         if not sys.stdin.isatty():
             raise StudyError(f"study {study!r} would be deleted ({lost}): give --yes, or answer on a terminal")

@@ -22,6 +22,7 @@ from nas.records import StudyRecord
 from nas.search.claims import Claims
 from nas.search.hardware import device_name, hardware, versions, worker_device
 from nas.search.join import recorded
+from nas.search.liveness import STALE, host, workers
 from nas.search.measure import estimate
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
@@ -114,6 +115,7 @@ def set_up(options: SearchOptions, number: int, say: Callable[[str], None] | Non
     settings = settings_of(options, space, dataset, device) | {"trials": options.trials, "folder": here}
     settings |= {} if kept is None else {"files": kept}
     opened = create_study(url, folder.name, identity, settings)
+    _refuse_other_machines(opened)
     opened = _placed(opened, here, kept)
     files = Files(folder, opened.record.settings, say)
     if number == 0:
@@ -131,6 +133,27 @@ def set_up(options: SearchOptions, number: int, say: Callable[[str], None] | Non
         opened.records.keep_setting(opened.record.id, "warm_start", keys)
     threads = torch.get_num_threads()
     return Setup(dataset, space, device, threads, folder, opened, options.checked_metric, files, warm, place_words)
+
+
+def _refuse_other_machines(opened: OpenStudy) -> None:
+    """SQLite's locks and its log are not to be trusted over a network disk, so one machine at a time writes a file.
+
+    Raises:
+        StudyError: workers live on another one.
+    """
+    records = opened.records
+    if records.url.get_backend_name() != "sqlite":
+        return
+    here = host().partition("/")[2]  # containers of one machine share its kernel, and so its locks
+    others = {
+        one.name for one in workers(records, opened.record.id) if one.host.partition("/")[2] != here and one.age < STALE
+    }
+    if others:
+        raise StudyError(
+            f"study {opened.record.name!r} is searched on {', '.join(sorted(others))}, and its database is a SQLite "
+            "file, which several machines cannot share: search on one, or make a study with --storage "
+            f"postgresql+psycopg://. Where that machine is gone, wait {STALE:.0f} s"
+        )
 
 
 def _compare_images(before: StudyRecord, identity: Mapping[str, Any], spec: str | None) -> None:
