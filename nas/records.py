@@ -217,9 +217,13 @@ class Records:
         if found is None:
             known = ", ".join(self.studies()) or "none"
             raise StudyError(f"no study {name!r} in {shown(self.url)}: it holds {known}; start one with `nas search`")
-        return StudyRecord(
-            found["id"], name, json.loads(found["identity"]), json.loads(found["settings"]), found["exhausted"]
-        )
+        try:
+            identity, settings = json.loads(found["identity"]), json.loads(found["settings"])
+        except ValueError as error:
+            raise StudyError(
+                f"{shown(self.url)} is damaged (what study {name!r} is cannot be read: {error}); restore it from a copy"
+            ) from error
+        return StudyRecord(found["id"], name, identity, settings, found["exhausted"])
 
     @repeated
     def points(self, study: str) -> list[Point]:

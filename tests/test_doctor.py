@@ -29,6 +29,8 @@ from nas.seeds import training_seed
 from nas.study_folder import StudyFolder
 from tests.fake_study import identity, rows, settings
 from tests.refining import refinement
+from tests.searches import ended, running, search, wait_for
+from tests.servers import postgresql
 from tests.test_damage import flipped
 
 COUNT = 12
@@ -120,6 +122,7 @@ LOSE_TRIAL = [
         (["UPDATE nas_evaluation SET architecture = replace(architecture, '1', '2')"], "its record"),
         (["UPDATE nas_evaluation SET curve = replace(curve, '[', '{')"], "cannot be read"),
         (["UPDATE nas_evaluation SET dataset = 'other'"], "dataset is other"),
+        ([f"UPDATE nas_evaluation SET state = 'compldte' WHERE trial = {COMPLETE}"], "unknown state 'compldte'"),
         ([f"UPDATE nas_evaluation SET curve = CAST(x'ff' AS TEXT) WHERE trial = {COMPLETE}"], "no text any more"),
         ([f"DELETE FROM nas_evaluation WHERE trial = {COMPLETE}"], "it is not recorded"),
         (["DELETE FROM nas_evaluation"], "it is not recorded"),
@@ -258,6 +261,25 @@ def test_a_file_with_a_page_of_noise_is_made_anew_and_the_old_one_kept(folder: S
         assert problems(done.findings) == [], table
         assert [same(row) for row in recorded(folder)] == [same(row) for row in before]
         assert any(copy.read_bytes() == damaged for copy in folder.path.glob("*.bak"))
+
+
+def test_a_table_whose_description_is_damaged_costs_that_table_alone(folder: StudyFolder) -> None:
+    before, whole = recorded(folder), folder.database.read_bytes()
+    put(folder, whole.replace(b"CREATE TABLE nas_baseline", b"CREATE TABLA nas_baseline"))
+    done = repair(folder, folder.url)
+    assert problems(done.findings) == []
+    assert "nothing of nas_baseline" in done.done[0]
+    assert [same(row) for row in recorded(folder)] == [same(row) for row in before]
+
+
+def test_a_study_that_does_not_say_what_it_is_is_one_line(
+    folder: StudyFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(folder, "UPDATE nas_study SET identity = '{'")
+    assert main(["doctor", "s", "--studies-dir", str(folder.studies_dir), "--repair"]) == 1
+    assert "what the study is cannot be read" in capsys.readouterr().out
+    assert main(["front", "s", "--studies-dir", str(folder.studies_dir)]) == 1
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_of_a_file_without_its_end_is_kept_what_is_there_or_it_is_left_alone(folder: StudyFolder) -> None:
@@ -401,6 +423,37 @@ def test_the_command_ends_with_1_where_something_is_wrong(
     assert "Copied the database to" in said
     assert f"Mended: trial {COMPLETE}: recorded as Optuna has it." in said
     assert main(words) == 0
+
+
+@pytest.mark.slow
+def test_a_study_on_a_server_is_repaired_once_there_is_a_copy(tmp_path: Path) -> None:
+    with postgresql() as server:
+        search(tmp_path, "--storage", server.url, "--trials", "4", "--epochs", "1")
+        folder = StudyFolder(tmp_path, "tiny")
+        assert problems(examine(folder, server.url)) == []
+        server.say("DELETE FROM nas_evaluation WHERE trial = 1")
+        server.say("DELETE FROM nas_claim WHERE trial = 2")
+        server.say("UPDATE trial_values SET value = 0.5 WHERE objective = 0 AND trial_id = 4")
+        assert len(problems(examine(folder, server.url))) == 4
+        with pytest.raises(StudyError, match="--backed-up"):
+            repair(folder, server.url)
+        done = repair(folder, server.url, backed_up=True)
+        assert problems(done.findings) == []
+        assert done.backup is None
+        search(tmp_path, "--storage", server.url, "--trials", "5", "--epochs", "1")
+        assert problems(examine(folder, server.url)) == []
+
+
+@pytest.mark.slow
+def test_beside_a_search_nothing_under_way_is_taken_for_wrong(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "tiny")
+    looks = 0
+    with running(tmp_path, "--trials", "20", "--workers", "2") as process:
+        wait_for(lambda: ended(tmp_path) >= 1)
+        while process.poll() is None:
+            assert problems(examine(folder, folder.url)) == []
+            looks += 1
+    assert looks > 3
 
 
 def test_a_study_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,8 @@ def _front_weights(folder: StudyFolder, sides: Sides) -> Finding:
     beaten = sorted(path for path in folder.weights("x").parent.glob("[!.]*") if path.stem not in keys)
     if beaten:
         seen.notes.append(f"{len(beaten)} files of networks that are not on the front, first {beaten[0].name}")
+    if sides.settings.get("files"):
+        seen.notes.append(f"what lies at {sides.settings['files']} is not looked at; it is checked when it is fetched")
     return Finding("weights", f"{seen.whole} of the front's {len(keys)} as written", *_both(seen))
 
 

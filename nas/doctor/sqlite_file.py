@@ -99,10 +99,10 @@ def salvage(path: Path) -> str:
         for log in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
             log.unlink(missing_ok=True)  # of the damaged one; its copy is beside `kept`
         new.replace(path)
-    return (
-        f"{path} is made anew of what could be read: {counts.get('nas_evaluation', 0):,} evaluations and "
-        f"{counts.get('trials', 0):,} trials of Optuna's; the damaged file is {kept.name}"
-    )
+    gone = ", ".join(table for table, count in counts.items() if count is None)
+    read = f"{counts.get('nas_evaluation') or 0:,} evaluations and {counts.get('trials') or 0:,} trials of Optuna's"
+    read += f", nothing of {gone}" if gone else ""
+    return f"{path} is made anew of what could be read: {read}; the damaged file is {kept.name}"
 
 
 def _spoilt_text(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
@@ -182,11 +182,12 @@ def _copy_bytes(path: Path, target: Path) -> None:
         shutil.copyfile(log, target.with_name(f"{target.name}-wal"))
 
 
-def _copy_lines(source: Path, new: Path, path: Path) -> dict[str, int]:
-    """Lines by table that could be read and are in the new file."""
-    counts: dict[str, int] = {}
+def _copy_lines(source: Path, new: Path, path: Path) -> dict[str, int | None]:
+    """Lines by table that could be read and are in the new file; None of a table that cannot be read at all."""
+    counts: dict[str, int | None] = {}
     with closing(_opened(source)) as old, closing(sqlite3.connect(new)) as made:
         made.execute("PRAGMA foreign_keys=OFF")
+        old.execute("PRAGMA writable_schema=ON")  # read what it can though the description of a table is damaged
         try:
             there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         except sqlite3.DatabaseError as error:
@@ -199,6 +200,9 @@ def _copy_lines(source: Path, new: Path, path: Path) -> dict[str, int]:
             try:
                 columns = [name for name in columns if name in _columns(old, table)]
             except sqlite3.DatabaseError:
+                columns = []
+            if not columns:
+                counts[table] = None
                 continue
             names = ", ".join(f'"{name}"' for name in columns)
             marks = ", ".join("?" * len(columns))

@@ -156,8 +156,9 @@ class Trials:
     def _claims(self, alive: set[str]) -> Finding:
         problems = []
         by_trial = {line.trial: line for line in self.sides.claims}
+        rows = {trial: row for trial, row in self.sides.rows.items() if row.state in _CLAIMED}
         for line in self.sides.claims:
-            row = self.sides.rows.get(-1 if line.trial is None else line.trial)
+            row = rows.get(-1 if line.trial is None else line.trial)
             if line.state == "held":
                 if line.worker not in alive:
                     words = f"the place of {'no trial' if line.trial is None else f'trial {line.trial}'} is held by "
