@@ -75,7 +75,9 @@ def engine_options(url: URL, wait: float = 60) -> dict[str, Any]:
     """Options for `create_engine`, ours and Optuna's: seconds to wait for a lock, and noticing dropped connections."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": wait}}
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    # Of a server that was cut off, rather than stopped, nothing comes back: a query would wait for that for hours.
+    gone = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **gone}}
 
 
 def prepare_sqlite(engine: Engine) -> None:
@@ -134,6 +136,8 @@ def _explanation(url: URL, said: str) -> str:
             f"{where} is locked by another program ({said}); wait for it or stop it, and on a network disk use "
             "PostgreSQL: --storage postgresql+psycopg://"
         )
+    if "too many clients" in low or "connection slots" in low:
+        return f"{where} has no room for another connection ({said}); raise its max_connections, or run fewer workers"
     return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
 
 

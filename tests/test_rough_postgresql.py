@@ -243,6 +243,8 @@ def test_a_server_without_room_is_waited_for_from_the_start(
     monkeypatch.setattr(outage, "EVERY", 0.1)
     shut(opened)
     held = [psycopg.connect(own.address("crowd")) for _ in range(SMALL["max_connections"])]
+    with pytest.raises(StudyError, match="no room for another connection"):
+        opened.records.studies()
     said: list[str | None] = []
 
     def check() -> None:
