@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,16 @@ ONE = {"num_cpus": 1, "num_gpus": 0, **STORE}
 ROOT = Path(__file__).parents[1]
 
 
-def left(session: int) -> list[str]:
-    """Processes of a session that still run."""
-    found = []
+def gone(session: int) -> bool:
+    """Whether no process of a session runs any more."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            name, _, rest = stat.read_text().rpartition(")")
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        state, _, _, of = rest.split()[:4]
         if int(of) == session and state != "Z":
-            found.append(name)
-    return found
+            return False
+    return True
 
 
 @pytest.fixture
@@ -150,7 +149,7 @@ def test_on_this_machine_ray_comes_and_goes_with_the_search(tmp_path: Path, temp
         assert process.returncode == 0, said
         assert f"Ray: 1 node with {len(os.sched_getaffinity(0))} CPU(s)" in said
         check(tmp_path, 4)
-        assert left(process.pid) == []
+        wait_for(partial(gone, process.pid), within=30)
     assert list(temporary.glob("nas-*")) == []
 
 
@@ -165,7 +164,7 @@ def test_ctrl_c_once_marks_and_twice_kills(tmp_path: Path, temporary: Path) -> N
                 os.killpg(process.pid, signal.SIGINT)
             _, said = process.communicate(timeout=60)
             assert process.returncode == 130, said
-            assert left(process.pid) == []
+            wait_for(partial(gone, process.pid), within=30)
         found = rows(tmp_path)
         assert [(row.state, row.killed) for row in found] == [("failed", True)] * times
         assert busy(url) == set()
