@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,13 +191,16 @@ def test_the_name_in_a_file_of_records_leads_nowhere_else(
     assert listed(tmp_path) == before
 
 
-def test_a_terminal_is_told_no_colours_by_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    of = space(tmp_path)
-    text = of.toml.replace('source = "', 'source = "\\u001b[31mred\\u202e ', 1)
-    assert text != of.toml
-    (tmp_path / "red.toml").write_text(text)
-    assert main(["spaces", "check", str(tmp_path / "red.toml")]) == 0
-    assert main(["spaces", "show", str(tmp_path / "red.toml")]) == 0
-    out, err = capsys.readouterr()
-    assert "\x1b" not in out + err
-    assert "\u202e" not in out + err
+def test_a_terminal_is_told_no_colours_by_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by a word of the command line nor by what a study says of itself."""
+    red = "\x1b[31m\u202eboo"
+    evaluations = [replace(row, reason=red) if row.reason else row for row in fake_rows(8)]
+    write_study(tmp_path / "studies", "s", evaluations, dataset=f"folder:/{red}")
+    here = ["--studies-dir", str(tmp_path / "studies")]
+    commands = [(["studies", "list", *here], 0), (["show", "s", "--trial", "7", *here], 0), ([red], 1)]
+    for words, code in commands:
+        assert main(words) == code
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err
+        assert "\u202e" not in out + err
+        assert "\\x1b[31m\\u202eboo" in out + err

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from nas.cli import main
 from nas.cli.secret import _without_storage, conceal, masked
 from nas.dashboard.server import Dashboard
+from nas.database import explained, parse_url
+from nas.errors import StudyError
 from tests.searches import running, wait_for, workers_of
 from tests.servers import PostgreSQL, postgresql
 
@@ -148,6 +151,14 @@ def test_a_database_out_of_reach_is_named_without_its_password(
     assert err.count("\n") == 1
     assert HUSH not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_driver_that_repeats_the_password_is_not_repeated() -> None:
+    url = parse_url(f"postgresql+psycopg://keeper:{IN_URL}@127.0.0.1/kept?sslpassword={HUSH}-2")
+    said = psycopg.OperationalError(f"bad words: password={PASSWORD} sslpassword={HUSH}-2")
+    with pytest.raises(StudyError, match=r"bad words: password=\*\*\* sslpassword=\*\*\*") as caught, explained(url):
+        raise sa.exc.OperationalError("SELECT 1", {}, said)
+    assert HUSH not in str(caught.value)
 
 
 def test_words_that_are_no_option_are_not_repeated_with_their_password(capsys: pytest.CaptureFixture[str]) -> None:

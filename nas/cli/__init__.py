@@ -115,8 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         conceal(words)
-    if any("\0" in word for word in words):  # no shell can give one, and no path nor database takes it
-        return _say("a NUL character is in the command")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:

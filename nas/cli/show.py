@@ -71,13 +71,13 @@ def _plain(row: Row, rule: Rule) -> dict[str, Any]:
 
 
 def _print(row: Row, rule: Rule, metric: str, nearest_to: tuple[str, ...]) -> None:
-    from nas.cli.output import print_table
+    from nas.cli.output import print_table, printable
     from nas.outcome import MODULE_COLUMNS, modules_table, rule_verdict
 
     reading = f"validation {metric} {row.val_accuracy:.4f} at epoch {row.curve[-1][0]}" if row.curve else "no reading"
     print(f"Trial {row.trial}: {row.state}, {reading}, {row.seconds:.1f} s")
     if row.reason:
-        print(f"Reason: {' '.join(row.reason.split())}")
+        print(f"Reason: {printable(' '.join(row.reason.split()))}")
     if row.stopped:
         grounds = ", ".join(f"{name} {_short(value)}" for name, value in row.stopped.items() if name != "spared")
         print(f"{'Audited, so not stopped' if row.stopped.get('spared') else 'Stopped'}: {grounds}")
