@@ -117,6 +117,19 @@ def read(records: Records, study: str) -> Sides:
     return Sides(number, identity, settings, rows, unreadable, claims, trials, twice)
 
 
+def number_of(records: Records, study: str) -> int:
+    """The study's among the records.
+
+    Raises:
+        KeyError: they have no study of this name.
+    """
+    with records.reading() as connection:
+        found = connection.execute(sa.select(study_table.c.id).where(study_table.c.name == study)).scalar()
+    if found is None:
+        raise KeyError(study)
+    return int(found)
+
+
 def _object(text: str) -> dict[str, Any]:
     found = json.loads(text)
     if not isinstance(found, dict):

@@ -16,6 +16,8 @@ from nas.errors import StudyError, written
 from nas.records import Records
 from nas.search.study import rdb_storage
 
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file raises; the second where the name of a column is no text."""
 _MAGIC = b"SQLite format 3\x00"
 _MADE = ("alembic_version", "version_info", "nas_version", "sqlite_sequence")
 """Tables that say of which layout the others are: a new file has its own."""
@@ -35,7 +37,7 @@ def look_over(path: Path) -> Finding:
             found = [] if said == ["ok"] else said
             lost = connection.execute("PRAGMA foreign_key_check").fetchall()
             spoilt = [] if found else _spoilt_text(connection)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         found, lost, spoilt = [str(error)], [], []
     if found or lost:
         many = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -111,8 +113,8 @@ def _spoilt_text(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
     connection.text_factory = bytes
     try:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for table in (name.decode() for (name,) in names):
-            columns = [str(line[1], "utf-8") for line in connection.execute(f'PRAGMA table_info("{table}")')]
+        for table in (_decoded(name) for (name,) in names):
+            columns = [_decoded(line[1]) for line in connection.execute(f'PRAGMA table_info("{table}")')]
             for line in connection.execute(f'SELECT rowid, * FROM "{table}"'):  # noqa: S608  (as the file has it)
                 for column, cell in zip(columns, line[1:], strict=True):
                     if isinstance(cell, bytes) and not _is_text(cell):
@@ -199,7 +201,7 @@ def _copy_lines(source: Path, new: Path, path: Path) -> dict[str, int | None]:
             columns = _columns(made, table)
             try:
                 columns = [name for name in columns if name in _columns(old, table)]
-            except sqlite3.DatabaseError:
+            except UNREADABLE:
                 columns = []
             if not columns:
                 counts[table] = None
@@ -233,7 +235,7 @@ def _lines(old: sqlite3.Connection, table: str, names: str) -> dict[int, tuple[o
             for line in old.execute(query):
                 found[line[0]] = line[1:]
             return found
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             ends.append(max(found, default=0) if order == "ASC" else 0)
     number, last = ends[0], min((line for line in found if line > ends[0]), default=None)
     missed = 0
@@ -241,7 +243,7 @@ def _lines(old: sqlite3.Connection, table: str, names: str) -> dict[int, tuple[o
         number, missed = number + 1, missed + 1
         try:
             line = old.execute(f'SELECT rowid, {names} FROM "{table}" WHERE rowid = ?', (number,)).fetchone()  # noqa: S608
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             continue
         if line is not None:
             found[number], missed = line[1:], 0

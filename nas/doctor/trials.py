@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from nas.doctor.findings import Finding, Mend, Problem
-from nas.doctor.sides import DAMAGED, Line, Sides, Trial, differences, has_network, read, rebuilt
+from nas.doctor.sides import DAMAGED, Line, Sides, Trial, differences, has_network, number_of, read, rebuilt
 from nas.record_checks import wrong
 from nas.records import Records, Row, claim_table, evaluation_table
 from nas.search.liveness import workers
@@ -41,21 +41,25 @@ class Trials:
         url: of its database.
         study: its name.
         sides: what was read.
+        before: workers that lived before that was read.
     """
 
     records: Records
     url: str
     study: str
     sides: Sides
+    before: frozenset[str]
 
     @classmethod
     def of(cls, records: Records, url: str, study: str) -> Trials:
         """Raises as `read`."""
-        return cls(records, url, study, read(records, study))
+        before = frozenset(worker.id for worker in workers(records, number_of(records, study)) if worker.is_alive())
+        return cls(records, url, study, read(records, study), before)
 
     def living(self) -> set[str]:
-        """Workers that live."""
-        return {worker.id for worker in workers(self.records, self.sides.number) if worker.is_alive()}
+        """Workers that lived before the database was read, or live now: all that may have been at work in between."""
+        now = {worker.id for worker in workers(self.records, self.sides.number) if worker.is_alive()}
+        return now | self.before
 
     def look_over(self) -> list[Finding]:
         """Trials, what still runs, and claims."""
