@@ -61,16 +61,26 @@ class Shapes:
         Args:
             shape: one number in [0, 1] for each of `coordinates`.
         """
-        drawn = self.draw(shape)
-        return self._counted(self._widths(self._totals(drawn["width"]), drawn))
+        return self.candidates_of(shape[None])[0]
+
+    def candidates_of(self, shapes: Floats) -> list[Candidates]:
+        """`candidates` of each of several shapes, (n, coordinates), in a fraction of the time of one after another."""
+        drawn = self.draw(shapes)
+        totals, owners = self._totals(drawn["width"])
+        widths = self._widths(totals, {name: values[owners] for name, values in drawn.items()})
+        params, macs = self._counted(widths)
+        ends = np.searchsorted(owners, np.arange(1, len(shapes)))
+        parts = zip(np.split(widths, ends), np.split(params, ends), np.split(macs, ends), strict=True)
+        return [Candidates(*part) for part in parts]
 
     def draw(self, shape: Floats) -> dict[str, Floats]:
-        """Real values before rounding, by quantity: one for each module. Shares obey the rule."""
+        """Real values before rounding by quantity, (..., modules) of (..., coordinates). Shares obey the rule."""
         free = [name for name, given in self._quantities.items() if not given.fixed]
-        units = dict(zip(free, shape.reshape(self._modules, len(free)).T, strict=True))
+        modules = (*shape.shape[:-1], self._modules)
+        units = dict(zip(free, np.moveaxis(shape.reshape(*modules, len(free)), -1, 0), strict=True))
         drawn = {}
         for name, given in self._quantities.items():
-            unit = units.get(name, np.zeros(self._modules))
+            unit = units.get(name, np.zeros(modules))
             if name.startswith("share") and self.rule != "off":
                 unit = growth.growing(unit)
             drawn[name] = _value(given, unit, log=name == "width")
@@ -99,10 +109,11 @@ class Shapes:
         left of it. A width is relative to the network's mean, as a vector's is.
 
         Args:
-            widths: (modules, 6) channels, in the order of `InceptionWidths`.
+            widths: (..., modules, 6) channels, in the order of `InceptionWidths`.
 
         Returns:
-            One number for each of `coordinates`, 0 at a range's low end and 1 at its high one, and beyond by rounding.
+            One number for each of `coordinates`, 0 at a range's low end and 1 at its high one, and beyond by rounding:
+            (..., coordinates).
         """
         values = _parts(widths)
         columns = []
@@ -111,10 +122,12 @@ class Shapes:
                 continue
             if name == "width":
                 log = np.log(values[name])
-                columns.append((log - log.mean()) / np.log(given.high / given.low) + 0.5)
+                columns.append((log - log.mean(axis=-1, keepdims=True)) / np.log(given.high / given.low) + 0.5)
             else:
                 columns.append((values[name] - given.low) / (given.high - given.low))
-        return np.stack(columns, axis=1).reshape(-1) if columns else np.empty(0)
+        if not columns:
+            return np.empty((*widths.shape[:-2], 0))
+        return np.stack(columns, axis=-1).reshape(*widths.shape[:-2], -1)
 
     def nearest(self, widths: Ints) -> Floats:
         """The shape nearest to that of any widths: one number in [0, 1] for each of `coordinates`.
@@ -162,7 +175,7 @@ class Shapes:
             values = {name: given.high for name, given in self._quantities.items()} | dict(
                 zip(shares, ends, strict=True)
             )
-            drawn = {name: np.full(self._modules, value) for name, value in values.items()}
+            drawn = {name: np.full((1, self._modules), value) for name, value in values.items()}
             made.append(self.architecture(self._widths(totals, drawn)[0]))
         return tuple(made)
 
@@ -185,23 +198,29 @@ class Shapes:
     def _most(self) -> int:
         return self.file.widths.max_channels // self.file.widths.step // self._unit * self._unit
 
-    def _totals(self, width: Floats) -> Ints:
-        """(rows, modules): channel steps of each module, growing from row to row."""
-        multiples = np.geomspace(LEAST_STEPS / width.max(), self._most / width.min(), MULTIPLES)
-        steps = np.floor(multiples[:, None] * width / self._unit + 0.5).astype(np.int64) * self._unit
+    def _totals(self, width: Floats) -> tuple[Ints, Ints]:
+        """(rows, modules) channel steps of each module, growing from row to row; (rows,) whose they are.
+
+        Args:
+            width: (n, modules).
+        """
+        multiples = np.stack(
+            [np.geomspace(LEAST_STEPS / one.max(), self._most / one.min(), MULTIPLES) for one in width]
+        )
+        steps = np.floor(multiples[:, :, None] * width[:, None] / self._unit + 0.5).astype(np.int64) * self._unit
         totals = np.clip(steps, LEAST_STEPS, self._most)
-        new = np.ones(MULTIPLES, dtype=bool)
-        new[1:] = (totals[1:] != totals[:-1]).any(axis=1)
-        return totals[new]
+        new = np.ones(totals.shape[:2], dtype=bool)
+        new[:, 1:] = (totals[:, 1:] != totals[:, :-1]).any(axis=2)
+        return totals[new], np.nonzero(new)[0]
 
     def _widths(self, totals: Ints, drawn: dict[str, Floats]) -> Ints:
-        """(rows, modules, 6) channels."""
+        """(rows, modules, 6) channels of (rows, modules) totals and drawn values."""
         if self.rule == "growing-each":
-            three, five = growth.repair_each(totals, drawn["share_3x3"][None], drawn["share_5x5"][None])
+            three, five = growth.repair_each(totals, drawn["share_3x3"], drawn["share_5x5"])
             spatial = three + five
         else:
             if self.rule == "growing":
-                spatial = growth.repair(totals, drawn["share"][None])
+                spatial = growth.repair(totals, drawn["share"])
             else:
                 spatial = _round(drawn["share"] * totals, 2, totals - 2)
             five = _round(drawn["five"] * spatial, 1, spatial - 1)
@@ -212,10 +231,11 @@ class Shapes:
         reduce_5 = _round(drawn["reduce_5x5"] * five, 1, five)
         return np.stack([rest - pool, reduce_3, three, reduce_5, five, pool], axis=2) * self.file.widths.step
 
-    def _counted(self, widths: Ints) -> Candidates:
+    def _counted(self, widths: Ints) -> tuple[Ints, Ints]:
+        """Parameters and MACs of the whole networks, each (rows,)."""
         rest_params, rest_macs, first, positions = self._around
         params, macs = self._counts(widths, first, positions)
-        return Candidates(widths, params + rest_params, macs + rest_macs)
+        return params + rest_params, macs + rest_macs
 
     @cached_property
     def _around(self) -> tuple[int, int, int, Ints]:
@@ -248,8 +268,8 @@ def level(unit: Floats, levels: int) -> Floats:
 
 
 def _parts(widths: Ints) -> dict[str, Floats]:
-    """What a space's ranges speak of, of (modules, 6) channels: `width` is a module's output."""
-    one, reduce_3, three, reduce_5, five, pool = np.moveaxis(widths, 1, 0).astype(np.float64)
+    """What a space's ranges speak of, of (..., modules, 6) channels: `width` is a module's output."""
+    one, reduce_3, three, reduce_5, five, pool = np.moveaxis(widths, -1, 0).astype(np.float64)
     spatial = three + five
     total = one + spatial + pool
     return {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nas.architecture import RULES, Architecture, Rule, first_fall
+from nas.budget import Budget as Budget
+from nas.budget import Limits as Limits
 from nas.errors import ArchitectureError, SpaceError, choices
 from nas.recipe import Recipe
 from nas.rule import Floats, Ints
@@ -19,31 +21,19 @@ from nas.space_file import list_spaces as list_spaces  # load_space and list_spa
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What a network may cost, ends included; None is no bound. The maxima are hard, the minima met where possible."""
+class Outline:
+    """A network of a space before it is made.
 
-    min_params: int
-    max_params: int
-    min_macs: int | None = None
-    max_macs: int | None = None
+    Args:
+        widths: text that is equal exactly for equal networks of the space.
+        params, macs: exact.
+        shape: see `Shapes.realised`.
+    """
 
-    def holds(self, params: int, macs: int) -> bool:
-        """All four bounds are kept."""
-        return (
-            self.min_params <= params <= self.max_params
-            and (self.min_macs is None or self.min_macs <= macs)
-            and (self.max_macs is None or macs <= self.max_macs)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a user asks of the budget; None leaves a bound to the file."""
-
-    min_params: int | None = None
-    max_params: int | None = None
-    min_macs: int | None = None
-    max_macs: int | None = None
+    widths: str
+    params: int
+    macs: int
+    shape: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,7 @@ class Space:
     cost: Cost
     recipe: Recipe
     classes: int
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     file_minimum: bool = True
 
     def __post_init__(self) -> None:
@@ -183,6 +173,28 @@ class Space:
         architecture = self.shapes.architecture(found.widths[row])
         self._assert_kept(architecture, int(found.params[row]), int(found.macs[row]))
         return architecture
+
+    def outlines(self, vectors: Sequence[Sequence[float]] | Floats) -> list[Outline]:
+        """Of the networks at several vectors what counts before training, without making them; see `decode`.
+
+        Args:
+            vectors: (n, coordinates) numbers in [0, 1].
+
+        Raises:
+            SpaceError: see `decode`.
+        """
+        if not len(vectors):
+            return []
+        points = np.stack([self._checked(vector) for vector in vectors])
+        made = []
+        for point, found in zip(points, self.shapes.candidates_of(points[:, 1:]), strict=True):
+            row = self._choose(found.params, found.macs, self._target(float(point[0])))
+            made.append((found.widths[row], int(found.params[row]), int(found.macs[row])))
+        shapes = self.shapes.realised(np.stack([widths for widths, _, _ in made])).tolist()
+        return [
+            Outline(widths.tobytes().hex(), params, macs, tuple(shape))
+            for (widths, params, macs), shape in zip(made, shapes, strict=True)
+        ]
 
     def realised(self, architecture: Architecture) -> tuple[float, ...]:
         """The shape of a network of this space, as a model sees it; see `Shapes.realised`."""

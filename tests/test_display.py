@@ -50,6 +50,13 @@ def test_plain_lines_say_each_trial_once() -> None:
     assert "\x1b" not in said
 
 
+def test_the_share_of_the_machinery_is_of_all_workers_time() -> None:
+    told = [OVER | {"seconds": 300.0, "machinery": 3.0}, OVER | {"seconds": 100.0, "machinery": 2.0}]
+    said = words([READY, *told], terminal=False)
+    assert "peak memory of a worker 512 MB, machinery 1.2 % of the workers' time; kept in" in said
+    assert "machinery" not in words([READY, OVER], terminal=False)
+
+
 def test_a_terminal_shows_the_running_trial_and_the_front() -> None:
     said = words([READY, TRIAL, EPOCH], terminal=True)
     assert "epoch 2/4" in said

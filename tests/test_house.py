@@ -22,7 +22,7 @@ ORDER = [
     ["plain"],
     ["references"],
     ["recipe"],
-    ["rule", "space_file", "shapes", "space", "space_draft"],
+    ["rule", "budget", "space_file", "shapes", "space", "space_draft"],
     ["projection", "width_line"],
     ["pareto"],
     ["data"],

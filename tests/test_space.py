@@ -337,3 +337,21 @@ def test_a_grid_has_as_many_networks_as_points_each_inside_the_budget(name: str)
     assert len(kept) == 320
     found = {growing.decode(vector).key for vector in vectors(growing, 300)}
     assert found <= kept
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", ["tiny", "digits", "svhn"])
+def test_outlines_are_those_of_the_networks(name: str, rule: str) -> None:
+    space = load_space(name).narrowed(rule=rule)
+    points = np.random.default_rng(3).random((24, len(space.coordinates)))
+    points[20:] = points[:4]
+    made = [space.decode(point) for point in points]
+    found = space.outlines(points)
+    assert [(one.params, one.macs, one.shape) for one in found] == [
+        (network.params, network.macs, space.realised(network)) for network in made
+    ]
+    same = [[one.widths == other.widths for other in found] for one in found]
+    assert same == [[network.key == other.key for other in made] for network in made]
+    assert space.outlines([]) == []
+    with pytest.raises(SpaceError, match="coordinate"):
+        space.outlines([[2.0] * len(space.coordinates)])

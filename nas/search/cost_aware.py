@@ -16,10 +16,13 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.pareto import behind
-from nas.search.evidence import expected, finals_of, losses, reported
+from nas.search.evidence import Curve, expected, finals_of, losses, reported
 from nas.search.gaussian_process import GaussianProcess
 from nas.search.improvement import expected_improvement
+from nas.search.known import Known as Known
+from nas.search.known import KnownOf
 from nas.search.units import magnitude, parameter_at, unit_inputs
+from nas.search.units import van_der_corput as van_der_corput
 
 FloatArray = NDArray[np.float64]
 
@@ -42,24 +45,6 @@ STEP = 0.1
 
 # Nodes and weights of a normal distribution, for a cost that is not known.
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a proposal before it is tried.
-
-    Args:
-        cost: what objective 1 will be, finite.
-        amounts: more finite numbers > 0 that the value may depend on, such as multiply-adds: always as many.
-        key: two proposals with one key are the same; None says so by what the model sees of them.
-        shape: finite numbers, about 0..1, by which the model sees it in place of its parameters: always as many. For
-            parameters that are moved, rounded or repaired before they are what is tried.
-    """
-
-    cost: float
-    amounts: tuple[float, ...] = ()
-    key: str | None = None
-    shape: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +88,8 @@ class CostAwareSampler(BaseSampler):
     and what the trials' parameters cost. The model reads `READ` trials at most.
 
     Args:
-        cost: the cost of parameters, as a number or a `Known`; None where a study cannot take them. Without it
+        cost: the cost of parameters, as a number or a `Known`; None where a study cannot take them. A `KnownOf` is
+            asked for many at once. Without it
             objective 1 is modelled like objective 0. In a study of one objective the cost is something the value
             depends on.
         space: what is proposed together, and what `cost` is asked for. None learns it, as Optuna's samplers do: from
@@ -131,6 +117,8 @@ class CostAwareSampler(BaseSampler):
         self._space: dict[str, BaseDistribution] = {}
         self._pool: list[_Candidate] = []
         self._tried: dict[int, _Candidate | None] = {}
+        self._read: set[int] = set()
+        self._curves: dict[int, tuple[FrozenTrial, Curve, Curve]] = {}
         self._offered: tuple[int, set[object]] = (-1, set())
 
     def reseed_rng(self) -> None:
@@ -168,6 +156,7 @@ class CostAwareSampler(BaseSampler):
             return {}
         if (study.study_name, search_space) != (self._study, self._space):
             self._study, self._space, self._pool, self._tried = study.study_name, dict(search_space), [], {}
+            self._read, self._curves = set(), {}
         trials, seen = self._seen(study, trial)
         if self._offered[0] != trial.number:
             self._offered = (trial.number, set())
@@ -231,8 +220,9 @@ class CostAwareSampler(BaseSampler):
     ) -> tuple[FloatArray, FloatArray, GaussianProcess]:
         """(values, variances, model): what each trial counts as, NaN where that is not known, and the model of it."""
         finals = finals_of(trials, sign)
-        by_value = expected(trials, reported(sign), finals, costs)
-        by_loss = expected(trials, losses, finals, costs)
+        curves = [self._curves_of(other, sign) for other in trials]
+        by_value = expected([values for values, _ in curves], finals, costs)
+        by_loss = expected([losses for _, losses in curves], finals, costs)
         known = np.where(np.isnan(finals), by_value[0], finals)
         variances = np.where(np.isnan(finals), by_value[1], 0.0)
         best: tuple[float, FloatArray, GaussianProcess] | None = None
@@ -270,36 +260,56 @@ class CostAwareSampler(BaseSampler):
     def _seen(self, study: Study, trial: FrozenTrial) -> tuple[list[FrozenTrial], list[_Candidate]]:
         """Trials with all parameters of the space, in the order of their numbers, and what the model sees of them."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        trials, seen = [], []
+        trials: list[FrozenTrial] = []
         for other in study.get_trials(deepcopy=False, states=states):
-            if other.number == trial.number or not _is_read(other):
+            if other.number == trial.number:
                 continue
-            if other.number not in self._tried:
-                there = all(other.distributions.get(name) == kind for name, kind in self._space.items())
-                known = self._candidate({name: other.params[name] for name in self._space}) if there else None
-                if other.state == TrialState.RUNNING and known is None:  # its parameters may still come
-                    continue
-                self._tried[other.number] = known
-            candidate = self._tried[other.number]
-            if candidate is not None:
-                trials.append(other)
-                seen.append(candidate)
-        return trials, seen
+            if other.number not in self._read and not _is_read(other):
+                continue
+            if other.state.is_finished():  # it does not change any more
+                self._read.add(other.number)
+            trials.append(other)
+        new = [other for other in trials if other.number not in self._tried]
+        there = [
+            other for other in new if all(other.distributions.get(name) == kind for name, kind in self._space.items())
+        ]
+        made = self._made([{name: other.params[name] for name in self._space} for other in there])
+        known = {other.number: one for other, one in zip(there, made, strict=True)}
+        for other in new:
+            one = known.get(other.number)
+            if other.state != TrialState.RUNNING or one is not None:  # else its parameters may still come
+                self._tried[other.number] = one
+        pairs = [(other, one) for other in trials if (one := self._tried.get(other.number)) is not None]
+        return [other for other, _ in pairs], [one for _, one in pairs]
+
+    def _curves_of(self, trial: FrozenTrial, sign: float) -> tuple[Curve, Curve]:
+        """Values and losses that a trial reported, by step."""
+        before = self._curves.get(trial.number)
+        if before is not None and before[0] is trial:
+            return before[1:]
+        made = trial, reported(trial, sign), losses(trial)
+        if trial.state.is_finished():
+            self._curves[trial.number] = made
+        return made[1:]
 
     def _candidates(self, taken: set[object], proposals: Sequence[dict[str, Any]]) -> list[_Candidate]:
         """Those that are allowed and new."""
-        made = [one for params in proposals if (one := self._candidate(params)) is not None]
-        return [one for one in made if one.identity not in taken]
+        return [one for one in self._made(proposals) if one is not None and one.identity not in taken]
 
-    def _candidate(self, params: dict[str, Any]) -> _Candidate | None:
-        known: Known | None = None
-        if self._cost is not None:
-            said = self._cost(params)
-            if said is None:
-                return None
-            known = said if isinstance(said, Known) else Known(float(said))
-            if not math.isfinite(known.cost):
-                raise ValueError(f"the cost of {params} is {known.cost}: it must be a finite number, or None")
+    def _made(self, proposals: Sequence[dict[str, Any]]) -> list[_Candidate | None]:
+        """Each as a candidate; None where it is not allowed."""
+        cost = self._cost
+        if cost is None:
+            return [self._candidate(params, None) for params in proposals]
+        said = cost.many(proposals) if isinstance(cost, KnownOf) else [cost(params) for params in proposals]
+        return [
+            None if one is None else self._candidate(params, one if isinstance(one, Known) else Known(float(one)))
+            for params, one in zip(proposals, said, strict=True)
+        ]
+
+    def _candidate(self, params: dict[str, Any], known: Known | None) -> _Candidate:
+        if known is not None and not math.isfinite(known.cost):
+            raise ValueError(f"the cost of {params} is {known.cost}: it must be a finite number, or None")
         amounts = [] if known is None else [known.cost, *known.amounts]
         if known is not None and known.shape is not None:
             shape: Sequence[float] = known.shape
@@ -375,20 +385,6 @@ class _Costs:
         if self._sign == 0:
             return [(np.zeros(len(candidates)), 1.0)]
         return [(np.array([self.scaled(one.known.cost) for one in candidates if one.known is not None]), 1.0)]
-
-
-def van_der_corput(number: int) -> float:
-    """The `number`-th of a sequence in (0, 1) whose every beginning is spread evenly: 1/2, 1/4, 3/4, 1/8, ...
-
-    Args:
-        number: from 1.
-    """
-    value, place = 0.0, 0.5
-    while number:
-        value += place * (number & 1)
-        number >>= 1
-        place /= 2
-    return value
 
 
 def _is_read(trial: FrozenTrial) -> bool:

@@ -47,6 +47,7 @@ class Display:
         self._ended = 0
         self._began = time.monotonic()
         self._peak_mb = 0.0
+        self._seconds = self._machinery = 0.0
         self._why: str | None = None
         self._without: set[int] = set()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -91,6 +92,8 @@ class Display:
             self._outage(number, event["words"])
         elif kind == "over":
             self._peak_mb = max(self._peak_mb, event["peak_mb"])
+            self._seconds += event.get("seconds", 0.0)
+            self._machinery += event.get("machinery", 0.0)
             if event["why"] in ("exhausted", "timeout"):
                 self._why = event["why"]
         self.refresh(force=kind == "end")
@@ -125,9 +128,15 @@ class Display:
             self.say("The time given by --timeout is over.")
         seconds = time.monotonic() - self._began
         self.say(
-            f"Study {study}: {self._tally()} in {clock(seconds)}, peak memory of a worker {self._peak_mb:,.0f} MB; "
-            f"kept in {where}."
+            f"Study {study}: {self._tally()} in {clock(seconds)}, peak memory of a worker {self._peak_mb:,.0f} MB"
+            f"{self._share()}; kept in {where}."
         )
+
+    def _share(self) -> str:
+        """What the workers' time went to beside training, of those that lived to tell it."""
+        if not self._seconds:
+            return ""
+        return f", machinery {100 * self._machinery / self._seconds:.1f} % of the workers' time"
 
     def _outage(self, number: int, words: str | None) -> None:
         """A worker waits for the database, or not any more: said once, though each of them notices."""
@@ -146,6 +155,7 @@ class Display:
         self._ended += event["state"] != "paused"
         if event["state"] == "complete":
             self._found.append((event["cost"], event["accuracy"]))
+            self._found = self._front()  # what is beaten stays so
         if self._live.is_started and event["state"] != "failed":
             return
         accuracy = "" if event["accuracy"] is None else f"  {self._metric} {event['accuracy']:.4f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.search.pruners.prediction import expected_ends
 
 FloatArray = NDArray[np.float64]
+Curve = dict[int, float]
+"""Finite points by step."""
 
 LOSSES = "train_loss"
 """User attribute of a trial: its training loss at each step that it reported, in their order."""
@@ -24,26 +26,19 @@ def finals_of(trials: Sequence[FrozenTrial], sign: float) -> FloatArray:
     return np.array([sign * other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in trials])
 
 
-def expected(
-    trials: Sequence[FrozenTrial],
-    curve_of: Callable[[FrozenTrial], dict[int, float]],
-    finals: FloatArray,
-    costs: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
+def expected(curves: Sequence[Curve], finals: FloatArray, costs: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(ends, variances) that each trial's last point on a curve lets expect; NaN where that is not known.
 
     Args:
-        trials: n of them, in any state.
-        curve_of: finite points by step.
+        curves: of n trials in any state.
         finals: (n,) see `finals_of`.
         costs: (n,) finite: logarithms where costs span orders of magnitude.
 
     Returns:
         Each (n,). The variance is that of the completed trials' ends around what is expected of them.
     """
-    curves = [curve_of(other) for other in trials]
     last = np.array([max(curve, default=-1) for curve in curves])
-    ends, variances = np.full(len(trials), math.nan), np.zeros(len(trials))
+    ends, variances = np.full(len(curves), math.nan), np.zeros(len(curves))
     for step in np.unique(last[last >= 0]):
         at = np.array([curve.get(int(step), math.nan) for curve in curves])
         both = ~np.isnan(at) & ~np.isnan(finals)
@@ -54,14 +49,12 @@ def expected(
     return ends, variances
 
 
-def reported(sign: float) -> Callable[[FrozenTrial], dict[int, float]]:
+def reported(trial: FrozenTrial, sign: float) -> Curve:
     """A trial's finite reported values by step, times `sign`."""
-    return lambda trial: {
-        step: sign * value for step, value in trial.intermediate_values.items() if math.isfinite(value)
-    }
+    return {step: sign * value for step, value in trial.intermediate_values.items() if math.isfinite(value)}
 
 
-def losses(trial: FrozenTrial) -> dict[int, float]:
+def losses(trial: FrozenTrial) -> Curve:
     """A trial's finite training losses by step; none where it has not one for each step that it reported."""
     known, steps = trial.user_attrs.get(LOSSES), sorted(trial.intermediate_values)
     if not isinstance(known, Sequence) or len(known) != len(steps):

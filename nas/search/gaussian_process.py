@@ -101,9 +101,9 @@ class GaussianProcess:
     def _covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
         linear, first, second, near, far, _ = np.exp(self._log)
         c = self._amounts
-        total = linear * (a @ b.T) / a.shape[1] + second * _matern(_squared(a, b) / far**2)[0]
+        total = linear * (a @ b.T) / a.shape[1] + second * _matern(_squared(a, b) / far**2)
         if c:
-            total += first * _matern(_squared(a[:, :c], b[:, :c]) / near**2)[0]
+            total += first * _matern(_squared(a[:, :c], b[:, :c]) / near**2)
         return np.asarray(total)
 
 
@@ -136,8 +136,8 @@ def negative_log_posterior(
         linear, first, second, near, far, noise = np.exp(log)
         if not amounts:
             first = 0.0
-        near_kernel, near_slope = _matern(near_squared / near**2)
-        far_kernel, far_slope = _matern(far_squared / far**2)
+        near_kernel, near_slope = _matern_and_slope(near_squared / near**2)
+        far_kernel, far_slope = _matern_and_slope(far_squared / far**2)
         covariance = linear * line + first * near_kernel + second * far_kernel
         covariance[np.diag_indices(count)] += noise + extra + JITTER
         factor = np.linalg.cholesky(covariance)
@@ -166,8 +166,18 @@ def _squared(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(apart, 0.0))
 
 
-def _matern(squared: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The Matern 5/2 kernel of squared distances in length scales, and its slope in the logarithm of the scale."""
+def _matern(squared: FloatArray) -> FloatArray:
+    """The Matern 5/2 kernel of squared distances in length scales."""
+    r = np.sqrt(5 * squared)
+    kernel = r * r
+    kernel /= 3
+    kernel += 1 + r
+    kernel *= np.exp(np.negative(r, out=r), out=r)
+    return np.asarray(kernel)
+
+
+def _matern_and_slope(squared: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same, and its slope in the logarithm of the scale."""
     r = np.sqrt(5 * squared)
     decay = np.exp(-r)
-    return (1 + r + r * r / 3) * decay, 5 / 3 * squared * (1 + r) * decay
+    return (r * r / 3 + (1 + r)) * decay, 5 / 3 * squared * (1 + r) * decay

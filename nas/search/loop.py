@@ -7,7 +7,7 @@ curves is what a search does.
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,8 +23,8 @@ from nas.architecture import Architecture
 from nas.curve import EpochResult
 from nas.errors import DataError, StudyError, TrialFailed
 from nas.records import Row
-from nas.search.cost_aware import Known
 from nas.search.evidence import LOSSES
+from nas.search.known import Known, KnownOf
 from nas.search.places import FAILURES, Places, TakenAway
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.reporting import pruned, report, trial_id
@@ -80,7 +80,7 @@ class Loop(abc.ABC):
             study_name=plan.study,
             storage=storage,
             sampler=DistinctSampler(
-                SAMPLERS[plan.sampler](seed, self._known, plan.reference),
+                SAMPLERS[plan.sampler](seed, KnownOf(self._known, self._known_of), plan.reference),
                 self._distributions,
                 self._propose,
                 seed=seed,
@@ -180,6 +180,10 @@ class Loop(abc.ABC):
         other = network.macs if cost == network.params else network.params
         return Known(cost, (other,), network.key, self._shape_of(network))
 
+    def _known_of(self, proposals: Sequence[dict[str, float]]) -> Sequence[Known | None]:
+        """`_known` of each of several."""
+        return [self._known(params) for params in proposals]
+
     def _propose(self, trial: int, params: dict[str, float]) -> bool:
         """Whether the study takes the network that these numbers decode to: allowed and new."""
         self._stop.check()
@@ -212,7 +216,7 @@ class Loop(abc.ABC):
 
     def _resumed(self, *, last: bool) -> Run | None:
         """Take up a paused trial again, where the pruner names one."""
-        paused = self._places.paused() if self._pruner.pauses else []
+        paused = self._places.paused()
         number = self._pruner.resume(self._study, paused, last=last) if paused else None
         taken = None if number is None else self._places.resume(number)
         if taken is None:

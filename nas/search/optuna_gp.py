@@ -84,9 +84,9 @@ class OptunaGP(GPSampler):
         rows = [int(row) for row in np.flatnonzero(np.isfinite(costs) & ~np.isinf(finals))]
         if rows:
             sizes = np.log10(costs[rows]) if costs[rows].min() > 0 else costs[rows]
-            ends[rows] = sign * expected([trials[row] for row in rows], reported(sign), finals[rows], sizes)[0]
+            ends[rows] = sign * expected([reported(trials[row], sign) for row in rows], finals[rows], sizes)[0]
         for row in rows:
-            readings = reported(1.0)(trials[row])
+            readings = reported(trials[row], 1.0)
             if math.isnan(ends[row]) and readings and trials[row].state == TrialState.PRUNED:
                 ends[row] = readings[max(readings)]
         return [

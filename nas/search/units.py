@@ -44,3 +44,17 @@ def parameter_at(kind: BaseDistribution, unit: float) -> Any:
 def magnitude(amount: float) -> float:
     """An amount by its order of magnitude where it is positive, as it is elsewhere."""
     return math.log10(amount) if amount > 0 else amount
+
+
+def van_der_corput(number: int) -> float:
+    """The `number`-th of a sequence in (0, 1) whose every beginning is spread evenly: 1/2, 1/4, 3/4, 1/8, ...
+
+    Args:
+        number: from 1.
+    """
+    value, place = 0.0, 0.5
+    while number:
+        value += place * (number & 1)
+        number >>= 1
+        place /= 2
+    return value

@@ -29,6 +29,7 @@ class FrontWeights:
         self._folder = folder
         self._files = files
         self._there: set[str] | None = None
+        self._removed: set[str] = set()
         self._records = opened.records
         self._number = opened.record.id
 
@@ -63,8 +64,9 @@ class FrontWeights:
         complete = self._records.complete(self._number)
         on_front = _front(complete)
         beaten = {key for key, _, _ in complete} - on_front
-        for key in beaten:
+        for key in beaten - self._removed:  # what is beaten stays so
             self._folder.weights(key).unlink(missing_ok=True)
+        self._removed |= beaten
         # Each removal at the URL is a question there: of those alone that were there at first, or on the front since.
         if self._there is None:
             self._there = {name.partition(".")[0] for name in self._files.names("weights")}

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from nas.records import Row
 from nas.refined import measured_seed_std
 from nas.search.checkpoints import Checkpoints
 from nas.search.claims import Claims
+from nas.search.known import Known
 from nas.search.liveness import Worker
 from nas.search.loop import Ended, Interrupted, Loop, Plan, Run, Stop
 from nas.search.options import SearchOptions
@@ -79,6 +80,7 @@ class SearchWorker(Loop):
         self._weights = FrontWeights(setup.folder, setup.opened, setup.files)
         self._checkpoints = Checkpoints(setup.folder, setup.files)
         self._nearest_to = {one.member.architecture.key: one.names for one in setup.warm or ()}
+        self._made, self._away = time.monotonic(), 0.0
         self._training: Training | None = None
         self._zero = time.time() - time.monotonic()
         self._answer: Row | None = None
@@ -113,6 +115,15 @@ class SearchWorker(Loop):
             stop=stop,
         )
 
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds since this worker was made: all of them, and those of its `machinery`: neither training nor waiting.
+
+        Proposals, pruner, records, weights, and the database's answers.
+        """
+        seconds = time.monotonic() - self._made
+        return {"seconds": seconds, "machinery": seconds - self._away}
+
     def run(self, deadline: float | None) -> str:
         """Run trials; see `Loop.steps`.
 
@@ -128,6 +139,7 @@ class SearchWorker(Loop):
             if step.seconds is None:
                 recover(self._setup.opened)
                 time.sleep(WAIT)
+                self._away += WAIT
 
     def _now(self) -> float:
         # Of the machine's clock only when this worker began: it may be set back meanwhile.
@@ -136,7 +148,19 @@ class SearchWorker(Loop):
     def _decode(self, params: Mapping[str, float]) -> Architecture | None:
         space = self._setup.space
         architecture = space.decode([params[name] for name in space.coordinates])
-        return architecture if space.allows(architecture) else None
+        # `decode` keeps the rule
+        return architecture if space.budget.holds(architecture.params, architecture.macs) else None
+
+    def _known_of(self, proposals: Sequence[dict[str, float]]) -> list[Known | None]:
+        space = self._setup.space
+        found = space.outlines([[params[name] for name in space.coordinates] for params in proposals])
+        by_params = space.cost == "params"
+        return [
+            Known(*((one.params, (one.macs,)) if by_params else (one.macs, (one.params,))), one.widths, one.shape)
+            if space.budget.holds(one.params, one.macs)
+            else None
+            for one in found
+        ]
 
     def _shape_of(self, architecture: Architecture) -> tuple[float, ...]:
         return self._setup.space.realised(architecture)
@@ -175,6 +199,18 @@ class SearchWorker(Loop):
         )
 
     def _readings(self, run: Run) -> Iterator[EpochResult]:
+        readings = self._trained(run)
+        while True:
+            began = time.monotonic()
+            try:
+                reading = next(readings)
+            except StopIteration:
+                return
+            finally:
+                self._away += time.monotonic() - began
+            yield reading
+
+    def _trained(self, run: Run) -> Iterator[EpochResult]:
         self._answer = self._cached(run)
         if self._answer is not None:
             run.source, run.confusion = self._answer.source, self._answer.confusion
@@ -311,8 +347,9 @@ def serve() -> int:
             emit({"event": "ready", "worker": worker.id, **facts})
             url = options.storage or setup.folder.url
             with closing(setup.dataset), closing(setup.files), optuna_explained(url), worker:
-                end = SearchWorker(options, setup, worker, number, stop, emit).run(deadline)
-        emit({"event": "over", "why": end, "peak_mb": peak_memory_mb()})
+                one = SearchWorker(options, setup, worker, number, stop, emit)
+                end = one.run(deadline)
+        emit({"event": "over", "why": end, "peak_mb": peak_memory_mb(), **one.spent})
     except Interrupted:  # before the first trial
         emit({"event": "over", "why": "stopped", "peak_mb": peak_memory_mb()})
     except NasError as error:

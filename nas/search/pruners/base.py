@@ -112,7 +112,7 @@ class FrontPruner(BasePruner):
 
     @abc.abstractmethod
     def explain(self, study: Study, trial: FrozenTrial) -> Verdict:
-        """Judge the trial by its last reported value. Reads the study, changes nothing, keeps nothing.
+        """Judge the trial by its last reported value. Reads the study, changes nothing; what is kept saves time.
 
         Raises:
             ValueError: the rule cannot serve this study or trial; the message says what to set.

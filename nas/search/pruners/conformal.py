@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from nas.search.pruners import rungs as reading
 from nas.search.pruners.base import FrontPruner, Verdict
 from nas.search.pruners.prediction import can_predict, predicted_ends
-from nas.search.pruners.rungs import Curves, FloatArray
+from nas.search.pruners.rungs import Curves, FloatArray, Kept
 
 # In accuracy, 0..1: how near the front counts as on it, at least, and in validation images; the least scale of a rung;
 # the slack of a margin from few.
@@ -102,6 +102,7 @@ class ConformalPruner(FrontPruner):
         self._near = max(near_front(validation_images) * scale, seed_std or 0.0)
         self._floor = max(FLOOR, image) * scale
         self._slack = SLACK * scale
+        self._kept: Kept = {}
 
     @classmethod
     def for_search(
@@ -142,7 +143,7 @@ class ConformalPruner(FrontPruner):
         )
 
     def _read(self, study: Study, trial: FrozenTrial) -> Curves | None:
-        return reading.read(study, trial, self._is_rung, self._last_step)
+        return reading.read(study, trial, self._is_rung, self._last_step, kept=self._kept)
 
     def _margins(self, curves: Curves) -> tuple[FloatArray, FloatArray | None]:
         return margins(curves, alpha=self._alpha, near=self._near, floor=self._floor, slack=self._slack)

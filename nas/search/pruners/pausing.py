@@ -34,7 +34,7 @@ class PausingPruner(ConformalPruner):
             ValueError: the rule cannot serve this study.
         """
         reading.check(study)
-        curves = reading.read(study, None, self._is_rung, self._last_step, unfinished=True)
+        curves = reading.read(study, None, self._is_rung, self._last_step, unfinished=True, kept=self._kept)
         if curves is None or not curves.steps:
             return None
         deficits, margins = super()._margins(curves)
@@ -56,7 +56,7 @@ class PausingPruner(ConformalPruner):
         return int(curves.numbers[rows[best]])
 
     def _read(self, study: Study, trial: FrozenTrial) -> Curves | None:
-        return reading.read(study, trial, self._is_rung, self._last_step, unfinished=True)
+        return reading.read(study, trial, self._is_rung, self._last_step, unfinished=True, kept=self._kept)
 
     def _margins(self, curves: Curves) -> tuple[FloatArray, FloatArray | None]:
         deficits, margins = super()._margins(curves)

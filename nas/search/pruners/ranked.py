@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from nas.search.pruners import rungs as reading
 from nas.search.pruners.base import FrontPruner, Verdict
-from nas.search.pruners.rungs import Curves
+from nas.search.pruners.rungs import Curves, Kept
 
 
 class RankedPruner(FrontPruner):
@@ -20,9 +20,9 @@ class RankedPruner(FrontPruner):
     Rungs are the steps 1, 3, 9, 27, ... below the last that some completed trial has reported: until a first training
     has ended nothing is pruned. A trial is judged by its last reported value, and only where that was at a rung.
     Failed trials, those without a usable cost, those that break a constraint, and values that are not finite are left
-    out; see `nas.search.pruners.rungs.read`. Nothing is kept between calls, and decisions depend on the set of trials
-    alone, not on their order or numbers. They do depend on which trials have been seen so far: that is what
-    asynchronous means, and why two parallel searches may stop different trials.
+    out; see `nas.search.pruners.rungs.read`. What is kept between calls saves time only, and decisions depend on the
+    set of trials alone, not on their order or numbers. They do depend on which trials have been seen so far: that is
+    what asynchronous means, and why two parallel searches may stop different trials.
 
     Serves the studies that `ConformalPruner` serves: what training shows as objective 0, maximised or minimised, and
     as objective 1 a minimised cost, given in each trial's user attribute ``cost``.
@@ -38,6 +38,7 @@ class RankedPruner(FrontPruner):
         if last_step is not None and not last_step > 0:
             raise ValueError(f"last_step must be > 0, got {last_step}")
         self._last_step = last_step
+        self._kept: Kept = {}
 
     @classmethod
     def for_search(cls, *, seed: int, last_step: int, validation_images: int, seed_std: float | None = None) -> Self:
@@ -57,7 +58,7 @@ class RankedPruner(FrontPruner):
         if last is None or not reading.is_rung(last[0]):
             return Verdict()
         rung = last[0]
-        curves = reading.read(study, trial, reading.is_rung, self._last_step)
+        curves = reading.read(study, trial, reading.is_rung, self._last_step, kept=self._kept)
         if curves is None or rung not in curves.steps:
             return Verdict()
         column = curves.steps.index(rung)

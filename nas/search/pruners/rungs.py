@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +113,29 @@ def key_of(trial: FrozenTrial) -> str:
     return hashlib.sha256(json.dumps(trial.params, sort_keys=True, default=repr).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What `read` takes from a trial that it does not leave out.
+
+    Args:
+        last: the last step that was reported; -1 where there is none.
+        values: what was reported at rungs, by step.
+        final: objective 0 of a completed trial, else NaN.
+    """
+
+    cost: float
+    key: str
+    number: int
+    complete: bool
+    last: int
+    values: Mapping[int, float]
+    final: float
+
+
+Kept = dict[int, tuple[FrozenTrial, TrialState, dict[int, float], Line | None]]
+"""By a trial's number: the trial, its state and values when it was read, and its line; None where it is left out."""
+
+
 def read(
     study: Study,
     trial: FrozenTrial | None,
@@ -120,6 +143,7 @@ def read(
     last_step: int | None,
     *,
     unfinished: bool = False,
+    kept: Kept | None = None,
 ) -> Curves | None:
     """All curves of the study at its rungs, the asking trial's among them.
 
@@ -133,41 +157,64 @@ def read(
         is_rung: whether trials are compared at a step.
         last_step: the step at which trainings end; None learns it as the last that a completed trial reported.
         unfinished: rungs are what any trial has reported, not only a completed one.
+        kept: of the calls before with the same `is_rung`, for the caller to pass on; saves time only.
 
     Returns:
         None while the last step is not known.
     """
-    others = [
-        other
-        for other in study.get_trials(deepcopy=False, states=PEERS)
-        if (trial is None or other.number != trial.number)
-        and _is_cost(other.user_attrs.get("cost"))
-        and _is_allowed(other)
-    ]
-    complete = [other for other in others if other.state == TrialState.COMPLETE]
-    reported = {step for other in complete for step in other.intermediate_values}
-    last = max(reported, default=None) if last_step is None else last_step
-    if last is None:
+    kept = {} if kept is None else kept
+    others: list[Line] = []
+    for other in study.get_trials(deepcopy=False, states=PEERS):
+        if trial is not None and other.number == trial.number:
+            continue
+        before = kept.get(other.number)
+        # Some storages change a trial in place until it has ended.
+        if (
+            before is not None
+            and before[0] is other
+            and before[1] == other.state
+            and before[2] == other.intermediate_values
+        ):
+            line = before[3]
+        else:
+            line = _line(other, is_rung) if _is_cost(other.user_attrs.get("cost")) and _is_allowed(other) else None
+            kept[other.number] = other, other.state, dict(other.intermediate_values), line
+        if line is not None:
+            others.append(line)
+    rows = others if trial is None else [*others, _line(trial, is_rung)]
+    last = max((other.last for other in others if other.complete), default=-1) if last_step is None else last_step
+    if last < 0:
         return None
-    if unfinished:
-        reported = {
-            step for other in (*others, *([] if trial is None else [trial])) for step in other.intermediate_values
-        }
-    steps = tuple(sorted(step for step in reported if step < last and is_rung(step)))
-    rows = others if trial is None else [*others, trial]
+    reported = {
+        step for other in (rows if unfinished else others) if unfinished or other.complete for step in other.values
+    }
+    steps = tuple(sorted(step for step in reported if step < last))
     sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
     values = np.array(
-        [[other.intermediate_values.get(step, math.nan) for step in steps] for other in rows], dtype=np.float64
+        [[other.values.get(step, math.nan) for step in steps] for other in rows], dtype=np.float64
     ).reshape(len(rows), len(steps))
-    finals = np.array([other.values[0] if other.state == TrialState.COMPLETE else math.nan for other in rows])
+    finals = np.array([other.final for other in rows])
     return Curves(
-        costs=np.array([float(other.user_attrs["cost"]) for other in rows]),
+        costs=np.array([other.cost for other in rows]),
         steps=steps,
         values=sign * np.where(np.isfinite(values), values, math.nan),
         finals=sign * np.where(np.isfinite(finals), finals, math.nan),
-        keys=tuple(key_of(other) for other in rows),
+        keys=tuple(other.key for other in rows),
         numbers=tuple(other.number for other in rows),
         row=len(rows) - 1,
+    )
+
+
+def _line(trial: FrozenTrial, is_rung: Callable[[int], bool]) -> Line:
+    complete = trial.state == TrialState.COMPLETE
+    return Line(
+        cost=float(trial.user_attrs["cost"]),
+        key=key_of(trial),
+        number=trial.number,
+        complete=complete,
+        last=max(trial.intermediate_values, default=-1),
+        values={step: value for step, value in trial.intermediate_values.items() if is_rung(step)},
+        final=trial.values[0] if complete else math.nan,
     )
 
 
