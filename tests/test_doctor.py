@@ -284,7 +284,7 @@ def test_a_study_that_does_not_say_what_it_is_is_one_line(
 
 def test_of_a_file_without_its_end_is_kept_what_is_there_or_it_is_left_alone(folder: StudyFolder) -> None:
     whole, before = folder.database.read_bytes(), {row.trial: row for row in recorded(folder)}
-    for part in (0.001, 0.5, 0.95, 0.999):
+    for part in (0.001, 0.5, 0.97):
         damaged = whole[: int(len(whole) * part)]
         put(folder, damaged)
         done = tried(folder)

@@ -65,7 +65,7 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("trials", "options"),
     [
-        (2, ("--workers", "1", "--timeout", "600")),
+        (1, ("--workers", "1", "--timeout", "600")),
         pytest.param(12, ("--workers", "2"), marks=pytest.mark.slow),
         pytest.param(12, ("--workers", "2", "--timeout", "600"), marks=pytest.mark.slow),
     ],
@@ -75,7 +75,7 @@ def test_a_search_ends_with_its_total_though_the_clock_is_set_back(
 ) -> None:
     studies = tmp_path / "studies"
     process = subprocess.Popen(
-        command(studies, "--trials", str(trials), "--epochs", "25", *options), stderr=subprocess.PIPE, text=True
+        command(studies, "--trials", str(trials), "--epochs", "20", *options), stderr=subprocess.PIPE, text=True
     )
     try:
         wait_for(lambda: any(trial.intermediate_values for trial in open_trials(studies)))
