@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -110,34 +109,6 @@ def test_it_leaves_what_optunas_own_leaves(tmp_path: Path, seed: int) -> None:
     assert lines(mine) == lines(plain)
     for tables in (plain, mine):
         tables.engine.dispose()
-
-
-def test_it_leaves_what_optunas_own_leaves_in_postgresql(server: str, tmp_path: Path) -> None:
-    plain, mine = rdb_storage(f"sqlite:///{tmp_path / 'plain.db'}"), rdb_storage(server)
-    work(plain, 0)
-    storage = WorkerStorage(mine, dict)
-    work(storage, 0)
-    assert (
-        shown(storage.get_all_trials(1))
-        == shown(RDBStorage(server).get_all_trials(1))
-        == shown(plain.get_all_trials(1))
-    )
-
-
-def shown(trials: list[optuna.trial.FrozenTrial]) -> list[tuple[Any, ...]]:
-    return [
-        (
-            t.number,
-            t.state,
-            t.params,
-            t.distributions,
-            t.values,
-            str(t.intermediate_values),
-            t.user_attrs,
-            t.system_attrs,
-        )
-        for t in trials
-    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
