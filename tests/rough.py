@@ -258,7 +258,10 @@ def polled(studies: Path, seconds: float, *options: str, crew: int = 4, every: f
                     time.sleep(every)
             finally:
                 serving.send_signal(signal.SIGINT)
-                server.end(60)
+                try:
+                    server.end(60)
+                finally:
+                    serving.kill()  # else the block's end would wait for it
         assert process.poll() is None, said.lines
         os.kill(process.pid, signal.SIGINT)
         assert said.end() == 130, said.lines

@@ -38,7 +38,6 @@ class WorkerStorage(SearchStorage):
         self._names: dict[str, int] = {}
 
     @repeated
-    @repeated
     def hold(self, trial_id: int) -> None:
         """From now on nobody else writes to this trial, which has not ended.
 
