@@ -184,6 +184,16 @@ def test_auto_is_by_memory_and_at_most_eight(tiny: Space, monkeypatch: pytest.Mo
     assert fitting(tiny, ["MIG-1"]) == 1  # nvidia-smi says the memory of the whole
 
 
+def test_what_auto_came_to_is_said(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "gpus", lambda: ("0", "1"))
+    for megabytes, line in (
+        (80_000, "--workers-per-gpu auto: 8 on each GPU, by the memory of each, so 16 here."),
+        (None, "--workers-per-gpu auto: 1 on each GPU, since nvidia-smi does not tell its memory, so 2 here."),
+    ):
+        monkeypatch.setattr(gpus, "least_memory_mb", lambda known=megabytes: known)
+        assert gpus.auto_words(with_workers(SearchOptions(device="cuda"), tiny, None, "auto")) == line
+
+
 def test_a_larger_network_takes_more() -> None:
     small, large = (load_space(name) for name in ("cifar10", "imagenet"))
     needs = [

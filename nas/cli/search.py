@@ -155,7 +155,7 @@ def search(
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
-    from nas.search.gpus import with_workers
+    from nas.search.gpus import auto_words, with_workers
     from nas.search.launch import launch
     from nas.search.options import SearchOptions
     from nas.search.ray_cluster import ray_options
@@ -202,6 +202,8 @@ def search(
     )
     if ray is None:
         options = with_workers(options, options.check(), workers, workers_per_gpu)
+        if workers_per_gpu == "auto":
+            typer.echo(auto_words(options), err=True)
     code = launch(options, ray)
     if dry_run:
         raise typer.Exit(code)

@@ -46,7 +46,7 @@ def worker(
     """
     import sys
 
-    from nas.search.gpus import with_workers
+    from nas.search.gpus import auto_words, with_workers
     from nas.search.join import done, find, keep_total
     from nas.search.launch import launch
     from nas.search.options import options_of
@@ -69,6 +69,8 @@ def worker(
     )
     number = 1 if workers is None and workers_per_gpu is None else workers
     options = with_workers(options, options.check(), number, workers_per_gpu)
+    if workers_per_gpu == "auto":
+        say(auto_words(options))
     options.check()
     if done(folder, storage) >= options.trials:
         say(f"Study {study} has all its {options.trials:,} trials.")

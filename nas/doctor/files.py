@@ -111,7 +111,8 @@ def _checkpoints(folder: StudyFolder, sides: Sides) -> Finding:
     stray = [path for path in folder.paused("x").parent.glob("[!.]*") if path.stem not in paused]
     if stray:
         seen.notes.append(f"{len(stray)} checkpoints of trials that are not set aside, first {stray[0].name}")
-    words = f"{seen.whole} of {len(paused)} trials set aside and {len(under_way)} trainings under way as written"
+    every = len(paused) + len(under_way)
+    words = f"{seen.whole} of {every} as written: trials set aside {len(paused)}, trainings under way {len(under_way)}"
     return Finding("checkpoints", words, *_both(seen))
 
 

@@ -55,6 +55,14 @@ def with_workers(options: SearchOptions, space: Space, workers: int | None, per_
     return replace(options, workers=each * len(used), workers_per_gpu=each)
 
 
+def auto_words(options: SearchOptions) -> str:
+    """A line about what ``--workers-per-gpu auto`` came to."""
+    unknown = _memory_mb(_used(options.device)) is None
+    why = "since nvidia-smi does not tell its memory" if unknown else "by the memory of each"
+    each = options.workers_per_gpu or 1
+    return f"--workers-per-gpu auto: {each} on each GPU, {why}, so {options.workers} here."
+
+
 def placed(device: str, number: int) -> tuple[str, dict[str, str]]:
     """The device of worker `number` as it is told, and what its environment gets.
 
@@ -97,11 +105,16 @@ def fitting(space: Space, used: Sequence[str]) -> int:
     Args:
         used: the GPUs, as CUDA_VISIBLE_DEVICES names them.
     """
-    there = None if any(name.startswith("MIG") for name in used) else least_memory_mb()
+    there = _memory_mb(used)
     if there is None:
         return 1
     largest = space.decode([1.0, *(0.5 for _ in space.coordinates[1:])])
     return max(1, min(MOST_PER_GPU, int(FOR_NETWORKS * there // training_mb(largest, space.recipe.batch))))
+
+
+def _memory_mb(used: Sequence[str]) -> int | None:
+    """Of a part of a GPU nvidia-smi says the memory of the whole."""
+    return None if any(name.startswith("MIG") for name in used) else least_memory_mb()
 
 
 def least_memory_mb() -> int | None:

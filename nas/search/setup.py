@@ -258,8 +258,8 @@ def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric)
         coarse + f"{dataset.name}: {len(dataset.classes)} classes, {len(dataset.train):,} images to train, "
         f"{few:,} to validate, {dataset.test_size:,} sealed for the test{skipped}. "
         f"Space {space.name}, rule {space.rule}: {low:,} to {high:,} {space.cost}; "
-        f"{space.recipe.epochs} epochs on {device_name(device)}, {torch.get_num_threads()} thread(s) a worker; "
-        f"{in_words(metric)} is read."
+        f"{space.recipe.epochs} epoch{'s' * (space.recipe.epochs != 1)} on {device_name(device)}, "
+        f"{torch.get_num_threads()} thread(s) a worker; {in_words(metric)} is read."
         + "".join(f"\n{more}" for more in (skew, dataset.misfit, dataset.streaming) if more)
     )
 
