@@ -31,3 +31,14 @@ def beside(path: Path) -> Iterator[Path]:
             yield aside
         finally:
             aside.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine: what it writes beside a path is not left behind."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True

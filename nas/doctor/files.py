@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 import zipfile
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from nas.baseline_rows import baselines
+from nas.beside import is_running
 from nas.checksums import intact, unsummed
 from nas.doctor.findings import Finding, Mend, Problem
 from nas.doctor.sides import Sides
@@ -193,7 +193,7 @@ def _left_behind(folder: StudyFolder, records: Records, sides: Sides) -> Finding
     # By the disk's own clock, which on a shared folder may be another machine's.
     for path in sorted(folder.path.rglob(".*")):
         found = _ASIDE.fullmatch(path.name)
-        if found and path.is_file() and not _lives(int(found["process"])) and _is_still(path):
+        if found and path.is_file() and not is_running(int(found["process"])) and _is_still(path):
             words = f"{path} was left by a process that has ended"
             problems.append(Problem(words, _remover(path)))
     known = {Path(worker.lock) for worker in workers(records, sides.number)}
@@ -203,16 +203,6 @@ def _left_behind(folder: StudyFolder, records: Records, sides: Sides) -> Finding
     moved = sorted((folder.path / DAMAGED).glob("*"))
     notes = (f"{len(moved)} files in {folder.path / DAMAGED}, moved there by an earlier repair",) if moved else ()
     return Finding("left behind", f"{len(problems)} files", tuple(problems), notes)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        return True
-    return True
 
 
 def _is_still(path: Path) -> bool:

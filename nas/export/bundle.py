@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nas.beside import is_running
 from nas.errors import ExportError, written
 from nas.export.formats import FORMATS, INT8, OURS
 from nas.export.pick import pick_network, read_weights, recipe_again, said_of, train_again
@@ -196,17 +197,12 @@ def _tidy(place: Path) -> None:
     try:
         for path in place.parent.iterdir():
             found = re.fullmatch(rf"\.{re.escape(place.name)}\.([0-9]+)(\.old)?", path.name)
-            if found and not _alive(int(found[1])) and path.is_dir() and {one.name for one in path.iterdir()} <= OURS:
+            if (
+                found
+                and not is_running(int(found[1]))
+                and path.is_dir()
+                and {one.name for one in path.iterdir()} <= OURS
+            ):
                 shutil.rmtree(path, ignore_errors=True)
     except OSError:  # a folder that may be written to but not read: the export is in place all the same
         return
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        return True
-    return True
