@@ -57,7 +57,6 @@ class SearchStorage(BaseStorage):
         self._ended: dict[int, FrozenTrial] = {}
 
     @repeated
-    @repeated
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
