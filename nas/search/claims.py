@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from nas.errors import StudyError
-from nas.outage import repeated
+from nas.outage import lost, repeated
 from nas.records import Records, Row, claim_table, evaluation_table, study_table, worker_table
 from nas.search.places import FAILURES, TakenAway
 
@@ -140,18 +140,25 @@ class Claims:
         with self._records.reading() as connection:
             return [int(trial) for trial in connection.execute(query).scalars()]
 
-    @repeated
     def resume(self, trial: int) -> tuple[int, Row] | None:
-        """Hold a paused trial: (claim, its row). None where another worker was first.
+        """Hold a paused trial: (claim, its row). None where another worker was first, or it is being trained.
 
-        Done twice it finds it held by this worker, which holds nothing before.
+        Where the answer of a first time was lost, this worker may hold it by now.
 
         Raises:
             StudyError: the paused trial has no row; the database was changed by another program.
         """
+        paused = claim_table.c.state == "paused"
+        try:
+            return self._hold(trial, paused)
+        except StudyError as error:
+            if not lost(error):
+                raise
+        mine = sa.and_(claim_table.c.state == "held", claim_table.c.worker == self._worker)
+        return repeated(self._hold)(trial, sa.or_(paused, mine))
+
+    def _hold(self, trial: int, free: sa.ColumnElement[bool]) -> tuple[int, Row] | None:
         with self._records.writing() as connection:
-            held = sa.and_(claim_table.c.state == "held", claim_table.c.worker == self._worker)
-            free = sa.or_(claim_table.c.state == "paused", held)
             there = sa.and_(self._mine, claim_table.c.trial == trial, free)
             taken = claim_table.update().where(there).values(state="held", worker=self._worker)
             claim = connection.execute(taken.returning(claim_table.c.id)).scalar()
