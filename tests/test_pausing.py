@@ -23,6 +23,7 @@ from nas.search.pruners import PRUNERS
 from nas.search.pruners.one_epoch import OneEpochPruner
 from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study
+from nas.search.worker_storage import WorkerStorage
 from nas.study_folder import StudyFolder
 from nas.training import Training
 from tests.searches import check, paused, rows, running, search, trials, wait_for, zombies
@@ -170,6 +171,19 @@ def test_recovery_leaves_paused_trials_and_living_workers_alone(opened: OpenStud
         assert Claims(opened.records, opened.record.id, "w").paused() == []
     recover(opened)
     assert Claims(opened.records, opened.record.id, "w").paused() == [number]
+
+
+def test_a_trial_that_a_dead_worker_had_just_asked_for_is_its_own(opened: OpenStudy, tmp_path: Path) -> None:
+    assert isinstance(opened.storage, WorkerStorage)
+    opened.storage.owner = "dead"
+    left = opened.study.ask().number  # killed before its place knew of it
+    with Worker(opened.records, opened.record.id, tmp_path / "workers") as worker:
+        assert isinstance(Claims(opened.records, opened.record.id, worker.id).place(100), int)  # it asks meanwhile
+        opened.storage.owner = worker.id
+        asked = opened.study.ask().number
+        assert recover(opened).failed == 1
+        states = {trial.number: trial.state for trial in opened.study.get_trials()}
+        assert states == {left: TrialState.FAIL, asked: TrialState.RUNNING}
 
 
 # ---- checkpoints

@@ -89,6 +89,8 @@ class Loop(abc.ABC):
             pruner=pruner,
         )
         self._storage = storage
+        if isinstance(storage, WorkerStorage):
+            storage.owner = str(facts["worker"])
 
     def steps(self, deadline: float | None = None) -> Generator[Step, None, str]:
         """Run trials; why it ended: ``done``, ``exhausted``, ``timeout`` or ``stopped``.

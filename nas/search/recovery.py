@@ -51,6 +51,9 @@ def recover(opened: OpenStudy) -> Recovered:
     for dead in sorted((open_claims | {worker.id for worker in known}) - alive):
         claims.bury(dead)
     told = failed = 0
+    for trial in running:  # one that its worker has not entered with its place yet
+        if "worker" in trial.user_attrs:
+            owners.setdefault(trial.number, str(trial.user_attrs["worker"]))
     if any(trial.number not in aside and owners.get(trial.number) not in alive for trial in running):
         rows = {row.trial: row for row in records.rows(study.study_name)}
         for trial in running:

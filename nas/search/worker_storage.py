@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,6 +37,9 @@ class WorkerStorage(SearchStorage):
         self._late: tuple[int, TrialWriter] | None = None
         self._kinds: dict[int, dict[str, BaseDistribution]] = {}
         self._names: dict[str, int] = {}
+        self.owner: str | None = None
+        """The worker whose trials these are. A trial says so from its first moment, before its place does, so that the
+        trial of a worker that dies in between is known as its."""
 
     @repeated
     def hold(self, trial_id: int) -> None:
@@ -95,9 +99,10 @@ class WorkerStorage(SearchStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Optuna's; one without a template runs here, and is held."""
-        trial_id = super().create_new_trial(study_id, template_trial)
-        if template_trial is None:
-            self.hold(trial_id)
+        if template_trial is not None:
+            return super().create_new_trial(study_id, template_trial)
+        trial_id = super().create_new_trial(study_id, None if self.owner is None else _begun(self.owner))
+        self.hold(trial_id)
         return trial_id
 
     def set_trial_param(
@@ -191,6 +196,23 @@ class WorkerStorage(SearchStorage):
         others = {trial._trial_id: trial for trial in super()._fetch([one for one in ids if one not in self._own])}
         found = ((self._now(one) if one in self._own else others.get(one)) for one in ids)
         return [trial for trial in found if trial is not None]
+
+
+def _begun(owner: str) -> FrozenTrial:
+    """A new trial as Optuna makes it, but with its worker; the database gives it its number and id."""
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(),
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={"worker": owner},
+        system_attrs={},
+        intermediate_values={},
+    )
 
 
 def _with(trial: FrozenTrial, writer: TrialWriter) -> FrozenTrial:
