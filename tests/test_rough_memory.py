@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 from pathlib import Path
 
 import pytest
 
 from nas.errors import TrialFailed
 from nas.training import memory_failures
-from tests.searches import check, running, workers_of
+from tests.rough import Said
+from tests.searches import check, running, wait_for, workers_of
 
 ROOM = 24 * 2**20
 
@@ -22,26 +21,30 @@ def virtual(process: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
 
 
+@pytest.mark.slow
 def test_a_trial_without_memory_fails_and_its_worker_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What a training lets go is given back at once, so that the next one has to ask for it.
     monkeypatch.setenv("MALLOC_MMAP_MAX_", "65536")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "131072")
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     large = ("--space", "digits", "--study", "tiny", "--min-params", "100k", "--batch", "1200", "--epochs", "1")
-    with running(tmp_path, "--trials", "2", *large) as process:
-        assert process.stderr is not None
-        said = [next(line for line in iter(process.stderr.readline, "") if "images to train" in line)]
+    with running(tmp_path, "--trials", "12", *large) as process:
+        said = Said(process)
+        wait_for(lambda: said.count("images to train") > 0)
         (worker,) = workers_of(process)
-        os.kill(worker, signal.SIGSTOP)
-        before = virtual(worker) + ROOM
-        resource.prlimit(worker, resource.RLIMIT_AS, (before, resource.RLIM_INFINITY))
-        os.kill(worker, signal.SIGCONT)
-        said += [next(line for line in iter(process.stderr.readline, "") if "out of memory" in line)]
+        sizes: list[int] = []  # in the middle of a training, and between two
+
+        def three_ended() -> bool:
+            sizes.append(virtual(worker))
+            return said.count("complete") >= 3
+
+        wait_for(three_ended)
+        resource.prlimit(worker, resource.RLIMIT_AS, (min(sizes) + ROOM, resource.RLIM_INFINITY))
+        wait_for(lambda: said.count("out of memory") > 0)
         resource.prlimit(worker, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        said += process.communicate(timeout=120)[1].splitlines()
-    assert process.returncode == 0, said
-    assert "another takes its place" not in "".join(said)
-    found = check(tmp_path, 2)
+        assert said.end() == 0, said.lines
+    assert said.count("another takes its place") == 0
+    found = check(tmp_path, 12)
     failed = [row for row in found if row.state == "failed"]
     assert failed
     assert all("out of memory" in (row.reason or "") and not row.killed for row in failed)
