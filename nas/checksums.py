@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +17,18 @@ _SIZE = hashlib.sha256().digest_size
 _BLANK = b"0" * (2 * _SIZE)
 _LENGTH = 8
 """Bytes at the start of a safetensors file that say how long its header is."""
+
+_NO_ZIP = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+"""What zipfile raises of damaged bytes: a flipped flag means encryption, others an unknown method or a huge size."""
 
 
 def summed(content: bytes) -> bytes:
@@ -52,3 +67,12 @@ def intact(content: bytes) -> bool | None:
     digest.update(_BLANK)
     digest.update(content[_LENGTH + found.end(1) :])
     return digest.hexdigest() == found[1].decode()
+
+
+def whole_zip(file: Path | IO[bytes]) -> bool:
+    """Whether a ZIP file can be read, each member with the CRC that is written beside it."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            return packed.testzip() is None
+    except _NO_ZIP:
+        return False

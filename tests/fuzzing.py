@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import tempfile
+import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -110,8 +111,17 @@ READERS: dict[str, Callable[[bytes], None]] = {
 }
 
 
-def survives(reader: str, data: bytes) -> bool:
-    """Whether the reader took it; False where it refused as it may."""
+def fault(reader: str, data: bytes) -> str | None:
+    """What went wrong, with where; None where the reader took it, or refused it as it may."""
+    try:
+        taken(reader, data)
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def taken(reader: str, data: bytes) -> bool:
+    """Whether the reader took it; False where it refused as it may. Anything else passes through."""
     try:
         READERS[reader](data)
     except NasError:

@@ -6,8 +6,6 @@ import hashlib
 import json
 import re
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ from safetensors.numpy import load
 
 from nas.baseline_rows import baselines
 from nas.beside import is_running
-from nas.checksums import intact, unsummed
+from nas.checksums import intact, unsummed, whole_zip
 from nas.doctor.findings import Finding, Mend, Problem
 from nas.doctor.sides import Sides
 from nas.pareto import front
@@ -146,7 +144,7 @@ def _others(folder: StudyFolder) -> Finding:
     seen, count = _Seen(), 0
     for path in sorted(folder.redundancy.glob("[!.]*.npz")):
         count += 1
-        if _is_zip(path):
+        if whole_zip(path):
             seen.whole += 1
         else:
             again = f"`nas redundancy {folder.name}` measures it again"
@@ -218,14 +216,6 @@ def _is_safetensors(content: bytes) -> bool:
     except SafetensorError:
         return False
     return True
-
-
-def _is_zip(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as packed:
-            return packed.testzip() is None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
-        return False
 
 
 def _content(path: Path) -> bytes | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
-import zlib
 from pathlib import Path
 
 import torch
 
 from nas.beside import beside
-from nas.checksums import summed, unsummed
+from nas.checksums import summed, unsummed, whole_zip
 from nas.files import Files
 from nas.study_folder import StudyFolder
 from nas.training import Training
@@ -88,8 +86,4 @@ def unspoilt(content: bytes) -> bytes | None:
     """
     if not content.startswith(b"PK\x03\x04"):
         return unsummed(content)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as older:
-            return content if older.testzip() is None else None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError):
-        return None
+    return content if whole_zip(io.BytesIO(content)) else None
