@@ -197,21 +197,23 @@ class CostAwareSampler(BaseSampler):
         if waiting.any():
             values, variances = values.copy(), variances.copy()
             values[waiting] = model.means(inputs[waiting])
-            rows = self._rows(values, costs.of_seen)
+        rows = self._rows(values, costs.of_seen)
+        if waiting.any():
             model = GaussianProcess(
                 inputs[rows], values[rows], amounts=self._amounts, variances=variances[rows], like=model
             )
-        means = model.means(inputs)
-        on_front = np.flatnonzero(behind(costs.of_seen, means) <= 0)
-        nearby = [self._moved(seen[row].params) for row in self._rng.choice(on_front, NEARBY)]
+        # What the model does not read is far from the front, and its means would cost more the longer a search is.
+        means, there = model.means(inputs[rows]), costs.of_seen[rows]
+        on_front = behind(there, means) <= 0
+        nearby = [self._moved(seen[row].params) for row in self._rng.choice(rows[on_front], NEARBY)]
         candidates = self._pool + self._candidates(taken, nearby)
         points = np.stack([one.inputs for one in candidates])
-        there, stds = model.predict(points)
+        values, stds = model.predict(points)
         corner = self._corner(costs, means, signs)
         gains = np.zeros(len(candidates))
         for at, weight in costs.of(candidates, points):
             gains += weight * expected_improvement(
-                at, there, stds, front_costs=costs.of_seen[on_front], front_values=means[on_front], corner=corner
+                at, values, stds, front_costs=there[on_front], front_values=means[on_front], corner=corner
             )
         return candidates[int(np.argmax(gains))]
 

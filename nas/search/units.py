@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 
@@ -37,8 +36,8 @@ def parameter_at(kind: BaseDistribution, unit: float) -> Any:
     else:
         number = low + unit * (high - low)
     if isinstance(kind, IntDistribution):
-        return int(np.clip(round(number), kind.low, kind.high))
-    return float(np.clip(number, kind.low, kind.high))
+        return min(max(round(number), kind.low), kind.high)
+    return min(max(number, float(kind.low)), float(kind.high))
 
 
 def magnitude(amount: float) -> float:

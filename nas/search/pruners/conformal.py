@@ -102,7 +102,7 @@ class ConformalPruner(FrontPruner):
         self._near = max(near_front(validation_images) * scale, seed_std or 0.0)
         self._floor = max(FLOOR, image) * scale
         self._slack = SLACK * scale
-        self._kept: Kept = {}
+        self._kept = Kept()
 
     @classmethod
     def for_search(

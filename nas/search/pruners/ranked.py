@@ -38,7 +38,7 @@ class RankedPruner(FrontPruner):
         if last_step is not None and not last_step > 0:
             raise ValueError(f"last_step must be > 0, got {last_step}")
         self._last_step = last_step
-        self._kept: Kept = {}
+        self._kept = Kept()
 
     @classmethod
     def for_search(cls, *, seed: int, last_step: int, validation_images: int, seed_std: float | None = None) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,8 +132,55 @@ class Line:
     final: float
 
 
-Kept = dict[int, tuple[FrozenTrial, TrialState, dict[int, float], Line | None]]
-"""By a trial's number: the trial, its state and values when it was read, and its line; None where it is left out."""
+class Kept:
+    """What `read` took from the trials that have ended, so that each is looked at once.
+
+    Args of its arrays: one row a trial that is not left out, in the order in which they were seen to have ended; more
+    rows than that are allocated.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.trials: dict[int, FrozenTrial] = {}
+        """Those that have ended, by number; the ones that are left out too."""
+        self.keys: list[str] = []
+        self.numbers: list[int] = []
+        self.steps: dict[int, int] = {}
+        """The column of each rung that any of them reported."""
+        self.completed: set[int] = set()
+        """The rungs that a completed one reported."""
+        self.last = -1
+        """The last step that a completed one reported."""
+        self.costs: FloatArray = np.empty(0)
+        self.finals: FloatArray = np.empty(0)
+        self.values: FloatArray = np.empty((0, 0))
+
+    def add(self, trial: FrozenTrial, line: Line | None) -> None:
+        """A trial that has ended; None leaves it out."""
+        self.trials[trial.number] = trial
+        if line is None:
+            return
+        row = len(self.keys)
+        for step in line.values:
+            self.steps.setdefault(step, len(self.steps))
+        rows, columns = self.values.shape
+        if row == rows or len(self.steps) > columns:
+            rows = max(64, 2 * row) if row == rows else rows
+            grown = np.full((rows, len(self.steps)), math.nan)
+            grown[:row, :columns] = self.values[:row]
+            self.values = grown
+            self.costs, self.finals = (np.resize(old, rows) for old in (self.costs, self.finals))
+        self.keys.append(line.key)
+        self.numbers.append(line.number)
+        self.costs[row], self.finals[row] = line.cost, line.final
+        for step, value in line.values.items():
+            self.values[row, self.steps[step]] = value
+        if line.complete:
+            self.completed.update(line.values)
+            self.last = max(self.last, line.last)
 
 
 def read(
@@ -162,47 +209,70 @@ def read(
     Returns:
         None while the last step is not known.
     """
-    kept = {} if kept is None else kept
-    others: list[Line] = []
-    for other in study.get_trials(deepcopy=False, states=PEERS):
-        if trial is not None and other.number == trial.number:
-            continue
-        before = kept.get(other.number)
-        # Some storages change a trial in place until it has ended.
-        if (
-            before is not None
-            and before[0] is other
-            and before[1] == other.state
-            and before[2] == other.intermediate_values
-        ):
-            line = before[3]
-        else:
-            line = _line(other, is_rung) if _is_cost(other.user_attrs.get("cost")) and _is_allowed(other) else None
-            kept[other.number] = other, other.state, dict(other.intermediate_values), line
-        if line is not None:
-            others.append(line)
-    rows = others if trial is None else [*others, _line(trial, is_rung)]
-    last = max((other.last for other in others if other.complete), default=-1) if last_step is None else last_step
+    kept = Kept() if kept is None else kept
+    trials = study.get_trials(deepcopy=False, states=PEERS)
+    running = _add_ended(kept, trials, trial, is_rung)
+    if running is None:  # another study, or a storage that hands out copies
+        kept.clear()
+        running = _add_ended(kept, trials, trial, is_rung)
+        assert running is not None
+    rows = [line for other in running if (line := _line_of(other, is_rung)) is not None]
+    if trial is not None:
+        rows.append(_line(trial, is_rung))
+    last = kept.last if last_step is None else last_step
     if last < 0:
         return None
-    reported = {
-        step for other in (rows if unfinished else others) if unfinished or other.complete for step in other.values
-    }
+    reported = {*kept.steps, *(step for row in rows for step in row.values)} if unfinished else kept.completed
     steps = tuple(sorted(step for step in reported if step < last))
     sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
-    values = np.array(
-        [[other.values.get(step, math.nan) for step in steps] for other in rows], dtype=np.float64
-    ).reshape(len(rows), len(steps))
-    finals = np.array([other.final for other in rows])
+    ended = len(kept.keys)
+    values = np.full((ended + len(rows), len(steps)), math.nan)
+    for column, step in enumerate(steps):
+        if step in kept.steps:
+            values[:ended, column] = kept.values[:ended, kept.steps[step]]
+        values[ended:, column] = [row.values.get(step, math.nan) for row in rows]
+    finals = np.array([*kept.finals[:ended], *(row.final for row in rows)])
     return Curves(
-        costs=np.array([other.cost for other in rows]),
+        costs=np.array([*kept.costs[:ended], *(row.cost for row in rows)]),
         steps=steps,
         values=sign * np.where(np.isfinite(values), values, math.nan),
         finals=sign * np.where(np.isfinite(finals), finals, math.nan),
-        keys=tuple(other.key for other in rows),
-        numbers=tuple(other.number for other in rows),
-        row=len(rows) - 1,
+        keys=(*kept.keys, *(row.key for row in rows)),
+        numbers=(*kept.numbers, *(row.number for row in rows)),
+        row=ended + len(rows) - 1,
     )
+
+
+def _add_ended(
+    kept: Kept, trials: Sequence[FrozenTrial], asking: FrozenTrial | None, is_rung: Callable[[int], bool]
+) -> list[FrozenTrial] | None:
+    """Those that have not ended, without the asking one; None, and nothing added, where `kept` is of other trials."""
+    running: list[FrozenTrial] = []
+    new: list[FrozenTrial] = []
+    found = 0
+    for other in trials:
+        number = other.number
+        before = kept.trials.get(number)
+        if asking is not None and number == asking.number:
+            if before is not None:
+                return None
+        elif before is not None:
+            if before is not other:
+                return None
+            found += 1
+        else:
+            # Some storages change a trial in place until it has ended.
+            (new if other.state.is_finished() else running).append(other)
+    if found != len(kept.trials):
+        return None
+    for other in new:
+        kept.add(other, _line_of(other, is_rung))
+    return running
+
+
+def _line_of(trial: FrozenTrial, is_rung: Callable[[int], bool]) -> Line | None:
+    """None where it is left out."""
+    return _line(trial, is_rung) if _is_cost(trial.user_attrs.get("cost")) and _is_allowed(trial) else None
 
 
 def _line(trial: FrozenTrial, is_rung: Callable[[int], bool]) -> Line:
