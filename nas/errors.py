@@ -37,6 +37,10 @@ class DeviceError(NasError):
     """A device that was asked for and is not there."""
 
 
+class DeviceFullError(DeviceError):
+    """A device whose memory does not take the images beside what others hold there."""
+
+
 class TrialFailed(NasError):  # noqa: N818  (a result of one trial, not a fault of the program)
     """A training that ended without a result; the search records the reason and goes on.
 

@@ -10,6 +10,7 @@ study.front_figure().show()
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import closing
@@ -303,7 +304,7 @@ def search(
         cost: what is made small, ``params`` or ``macs``; None is the space's.
         min_params, max_params, min_macs, max_macs: the budget; None is the space's.
         workers: processes on this machine; None is one a core, or one a GPU.
-        workers_per_gpu: in place of `workers`, so many for each GPU, or ``auto``: as many as its memory holds.
+        workers_per_gpu: in place of `workers`, so many for each GPU, or ``auto``: by its memory and a measurement.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: of proposals, audits and trainings.
         metric: ``accuracy`` or ``balanced-accuracy``.
@@ -359,7 +360,7 @@ def search(
         command=f"nas.search({said})",
     )
     per_gpu = None if workers_per_gpu is None else str(workers_per_gpu)
-    options = with_workers(options, options.check(), workers, per_gpu)
+    options = with_workers(options, options.check(), workers, per_gpu, lambda line: print(line, file=sys.stderr))
     code = launch(options)
     name = options.folder(options.check()).name
     if code:

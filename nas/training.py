@@ -152,6 +152,11 @@ class Training:
             (lambda: torch.autocast("cuda", torch.bfloat16)) if bf16 else contextlib.nullcontext
         )
 
+    @property
+    def halved(self) -> bool:
+        """Whether CUDA ran out of memory once, so that batches are trained in two halves."""
+        return self._halved
+
     def fit(self, read: Literal["each", "last"] = "each") -> Iterator[EpochResult]:
         """Train from where it stands to the recipe's last epoch; it may be closed at any result, and called again.
 

@@ -8,14 +8,16 @@ import importlib.util
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from nas.errors import TrialFailed
 from nas.training import Training
+from tests.fake_study import rows, write_study
 from tests.training_inputs import RECIPE, dataset, network
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "bench_gpu"
@@ -62,6 +64,49 @@ def test_what_is_measured_is_kept_and_not_measured_again(bench: ModuleType, tmp_
         late.measure("three", lambda: pytest.fail("begun after the deadline"))
 
 
+def test_a_case_that_would_pass_the_deadline_is_not_begun(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def lasting(seconds: float) -> dict[str, float]:
+        now[0] += seconds
+        return {"seconds": seconds}
+
+    rows = bench.Rows(tmp_path / "rows.csv", {}, deadline=100.0)
+    rows.measure("long", lambda: lasting(40))
+    rows.measure("short", lambda: lasting(15))
+    rows.measure("shorter", lambda: lasting(10))
+    with pytest.raises(bench.Over):
+        rows.measure("too long", lambda: pytest.fail("begun 35 s before the deadline, and one has taken 40"))
+    assert list(rows.known) == ["long", "short", "shorter"]
+
+
+def test_what_a_stage_out_of_time_left_of_a_case_is_begun_anew(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the time between the two runs would count as training."""
+    left = write_study(tmp_path, "packing-2-workers", rows(3), options={}, trials=16).path
+
+    def run(*_: object) -> str:
+        assert not left.exists()
+        raise bench.Over
+
+    monkeypatch.setattr(bench, "run", run)
+    asked = SimpleNamespace(studies_dir=tmp_path, rehearse=False, dataset="cifar10")
+    with pytest.raises(bench.Over):
+        bench.packed(asked, None, "2 workers", 2)
+
+
+def test_hours_of_a_search_leave_out_what_lies_between_its_runs(bench: ModuleType) -> None:
+    def trained(ended: int, seconds: float) -> SimpleNamespace:
+        return SimpleNamespace(finished_at=datetime.fromtimestamp(ended, UTC), seconds=seconds)
+
+    # two at the same time, then one set aside and taken up again a day later: 10 s of its 15 s are on the second day
+    assert bench.union([trained(100, 60), trained(120, 60), trained(86_400, 15)]) == 80 + 15
+
+
 def test_spans_that_overlap_count_once(bench: ModuleType) -> None:
     assert bench.covered([]) == 0
     assert bench.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
@@ -76,6 +121,7 @@ def test_an_epoch_is_accounted_for(bench: ModuleType) -> None:
         ("Memcpy DtoH (Device -> Pageable)", 100.0, 101.0, "DeviceType.CUDA"),
         ("Memset (Device)", 0.0, 1.0, "DeviceType.CUDA"),
         ("cudaStreamSynchronize", 100.0, 140.0, "DeviceType.CPU"),
+        ("cudaDeviceSynchronize", 140.0, 141.0, "DeviceType.CPU"),
         ("aten::conv2d", 0.0, 200.0, "DeviceType.CPU"),
     ]
     assert bench.account(events, steps=2) == {
@@ -85,7 +131,8 @@ def test_an_epoch_is_accounted_for(bench: ModuleType) -> None:
         "host_to_device": 1,
         "device_to_host": 1,
         "device_to_device": 0,
-        "waits": 1,
+        "waits": 2,
+        "waits_by_name": "cudaDeviceSynchronize 1, cudaStreamSynchronize 1",
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from nas.baselines.memory import kept_numbers as kept_by_torch
 from nas.cli import main
 from nas.errors import DeviceError, StudyError
 from nas.models import build
-from nas.search import gpus, machine
+from nas.search import gpus, machine, packing
 from nas.search import launch as launching
-from nas.search.gpus import fitting, kept_numbers, least_memory_mb, placed, training_mb, with_workers
+from nas.search.gpus import Gpu, fitting, kept_numbers, listed, placed, training_mb, weakest, with_workers
 from nas.search.options import SearchOptions
+from nas.search.packing import PackingError
 from nas.search.processes import Processes
 from nas.space import Space, load_space
 from nas.training import Prebuilt
@@ -166,32 +169,156 @@ def test_what_a_training_keeps_is_no_less_than_torch_counts(name: str) -> None:
     assert kept_by_torch(built) <= kept_numbers(network) <= 3 * kept_by_torch(built)
 
 
-def test_auto_is_by_memory_and_at_most_eight(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    def there(megabytes: int | None) -> None:
-        monkeypatch.setattr(gpus, "least_memory_mb", lambda: megabytes)
-
+def test_memory_holds_so_many_and_at_most_eight_are_tried(tiny: Space) -> None:
     need = training_mb(tiny.decode([1.0, *(0.5 for _ in tiny.coordinates[1:])]), tiny.recipe.batch)
     assert gpus.PROCESS_MB < need < 2 * gpus.PROCESS_MB
-    there(int(need * 3.5 / gpus.FOR_NETWORKS))
-    assert fitting(tiny, ["0", "1"]) == 3
-    there(80_000)
-    assert fitting(tiny, ["0"]) == 8
-    there(500)
-    assert fitting(tiny, ["0"]) == 1
-    there(None)
-    assert fitting(tiny, ["0"]) == 1
-    there(80_000)
-    assert fitting(tiny, ["MIG-1"]) == 1  # nvidia-smi says the memory of the whole
+    assert fitting(tiny, int(need * 3.5 / gpus.FOR_NETWORKS)) == 3
+    assert fitting(tiny, 80_000) == 8
+    assert fitting(tiny, 500) == 1
 
 
-def test_what_auto_came_to_is_said(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is asked of the measurement, which says that four workers pay, and eight less."""
+    asked: list[dict[str, Any]] = []
+
+    def together(options: SearchOptions, number: int, **rest: Any) -> float:
+        asked.append({"number": number, "device": options.device} | rest)
+        return {1: 21_000.0, 2: 34_000.0, 4: 47_000.0, 8: 48_000.0}[number]
+
+    monkeypatch.setattr(gpus, "together", together)
+    return asked
+
+
+def there(monkeypatch: pytest.MonkeyPatch, *found: Gpu) -> None:
+    monkeypatch.setattr(gpus, "listed", lambda: list(found))
+
+
+LARGE, SMALL = Gpu(80_000, "GPU-8f1b-22", "NVIDIA L"), Gpu(7_000, "GPU-1a33-07", "NVIDIA S")
+
+
+@pytest.mark.usefixtures("four")
+def test_auto_is_by_memory_and_by_what_is_measured(
+    tiny: Space, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(monkeypatch, *4 * [LARGE])
+    said: list[str] = []
+    made = with_workers(SearchOptions(device="auto"), tiny, None, "auto", said.append)
+    assert (made.workers, made.workers_per_gpu, made.device) == (16, 4, "auto")
+    assert said == [
+        "--workers-per-gpu auto: measuring how many workers on a GPU get the most done, up to 8.",
+        "--workers-per-gpu auto: 4 on each GPU, so 16 here (1: 21,000 images/s, 2: 34,000, 4: 47,000, 8: 48,000; "
+        "memory holds 8 or more).",
+    ]
+    # as `launch` starts workers: those of `tiny` have one thread
+    wanted = {"device": "auto", "threads": 1, "environment": {SEES: "0"}, "gpus": 4}
+    assert measured == [{"number": number} | wanted for number in (1, 2, 4, 8)]
+
+
+def test_the_threads_are_those_of_the_workers_of_all_gpus(
+    devices: Path, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six cores, and two GPUs: 2, 4, 8 and 16 workers in all. Of a named GPU: 1, 2, 4 and 8."""
+    for name in ("nvidia0", "nvidia1"):
+        (devices / name).touch()
+    there(monkeypatch, LARGE, LARGE)
+    large = load_space("cifar10")
+    with_workers(SearchOptions(device="cuda"), large, None, "auto")
+    assert [one["threads"] for one in measured] == [3, 1, 1, 1]
+    measured.clear()
+    with_workers(SearchOptions(device="cuda:1"), large, None, "auto")
+    assert [one["threads"] for one in measured] == [6, 3, 1, 1]
+    assert all((one["device"], one["environment"], one["gpus"]) == ("cuda", {SEES: "1"}, 1) for one in measured)
+
+
+def test_auto_never_exceeds_what_memory_holds(
+    tiny: Space, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpus, "gpus", lambda: ("0", "1"))
-    for megabytes, line in (
-        (80_000, "--workers-per-gpu auto: 8 on each GPU, by the memory of each, so 16 here."),
-        (None, "--workers-per-gpu auto: 1 on each GPU, since nvidia-smi does not tell its memory, so 2 here."),
+    there(monkeypatch, LARGE, SMALL)
+    said: list[str] = []
+    most = fitting(tiny, SMALL.memory_mb)
+    assert 2 < most < 8
+    made = with_workers(SearchOptions(device="cuda"), tiny, None, "auto", said.append)
+    assert made.workers_per_gpu == 4 <= most
+    assert said[-1] == (
+        "--workers-per-gpu auto: 4 on each GPU, so 8 here (1: 21,000 images/s, 2: 34,000, 4: 47,000; memory holds "
+        f"{most}; the GPUs differ, measured on NVIDIA S, which has the least memory)."
+    )
+    assert {one["environment"][SEES] for one in measured} == {SMALL.uuid}
+
+
+def test_where_memory_holds_one_or_is_not_known_nothing_is_measured(
+    tiny: Space, measured: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "gpus", lambda: ("0", "1"))
+    for found, why in (
+        ([Gpu(2_000, "GPU-a", "NVIDIA S")] * 2, "since its memory holds no second"),
+        ([], "since nvidia-smi does not tell its memory"),
     ):
-        monkeypatch.setattr(gpus, "least_memory_mb", lambda known=megabytes: known)
-        assert gpus.auto_words(with_workers(SearchOptions(device="cuda"), tiny, None, "auto")) == line
+        there(monkeypatch, *found)
+        said: list[str] = []
+        assert with_workers(SearchOptions(device="cuda"), tiny, None, "auto", said.append).workers == 2
+        assert said == [f"--workers-per-gpu auto: 1 on each GPU, {why}, so 2 here."]
+    assert not measured
+
+
+def test_where_not_even_one_is_measured_one_is_taken(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> float:
+        raise PackingError("out of memory: CUDA out of memory")
+
+    monkeypatch.setattr(gpus, "together", fails)
+    monkeypatch.setattr(gpus, "gpus", lambda: ("0",))
+    there(monkeypatch, LARGE)
+    said: list[str] = []
+    assert with_workers(SearchOptions(device="cuda"), tiny, None, "auto", said.append).workers == 1
+    assert said[-1] == (
+        "--workers-per-gpu auto: 1 on each GPU, so 1 here (not even one could be measured: 1: out of memory: CUDA out "
+        "of memory; memory holds 8 or more)."
+    )
+
+
+def test_real_processes_are_measured(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the way, on a GPU made up: where torch sees none, a worker that is told ``auto`` trains on the CPU."""
+    monkeypatch.setattr(gpus, "gpus", lambda: ("no such GPU",))
+    monkeypatch.setattr(gpus, "together", partial(packing.together, seconds=0.05, deadline_s=3600.0))
+    there(monkeypatch, Gpu(3_000, "GPU-a", "NVIDIA S"))
+    assert fitting(tiny, 3_000) == 2
+    said: list[str] = []
+    made = with_workers(SearchOptions(space="tiny", device="auto"), tiny, None, "auto", said.append)
+    assert re.fullmatch(
+        rf"--workers-per-gpu auto: {made.workers} on each GPU, so {made.workers} here "
+        r"\(1: [1-9][\d,]* images/s, 2: [1-9][\d,]*; memory holds 2\)\.",
+        said[-1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("used", "found", "wanted"),
+    [
+        (("0", "1"), (LARGE, LARGE), ("0", 80_000, "")),
+        (("1",), (LARGE, LARGE), ("1", 80_000, "")),
+        (("1",), (LARGE, SMALL), ("1", 7_000, "")),  # CUDA counts in another order: it may be either
+        (
+            ("0", "1"),
+            (LARGE, SMALL),
+            (SMALL.uuid, 7_000, "; the GPUs differ, measured on NVIDIA S, which has the least"),
+        ),
+        (("0", "2"), (LARGE, LARGE, SMALL), ("0", 7_000, "; the GPUs differ, measured on the first")),
+        (("GPU-8f1b",), (LARGE, SMALL), ("GPU-8f1b", 80_000, "")),
+        (("GPU-8f1b", "GPU-1a33"), (LARGE, SMALL), (SMALL.uuid, 7_000, "; the GPUs differ, measured on NVIDIA S")),
+        (("MIG-8f1b",), (LARGE,), ("MIG-8f1b", None, "")),  # nvidia-smi says the memory of the whole
+        (("0",), (), ("0", None, "")),
+    ],
+)
+def test_it_is_measured_on_the_weakest(
+    used: tuple[str, ...], found: tuple[Gpu, ...], wanted: tuple[str, int | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(monkeypatch, *found)
+    name, memory_mb, words = weakest(used)
+    assert (name, memory_mb) == wanted[:2]
+    assert words.startswith(wanted[2])
+    assert bool(words) == bool(wanted[2])
 
 
 def test_a_larger_network_takes_more() -> None:
@@ -204,18 +331,24 @@ def test_a_larger_network_takes_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "megabytes"), [("81559\n143771\n", 81559), ("[N/A]\n", None), ("", None), ("boom", None)]
+    ("says", "found"),
+    [
+        ("80000, GPU-8f1b-22, NVIDIA L\n7000, GPU-1a33-07, NVIDIA S\n", [LARGE, SMALL]),
+        ("[N/A], GPU-8f1b-22, NVIDIA L\n", []),
+        ("", []),
+        ("boom", []),
+    ],
 )
-def test_the_memory_is_what_nvidia_smi_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, megabytes: int | None
+def test_a_gpu_is_what_nvidia_smi_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, found: list[Gpu]
 ) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!{sys.executable}\nprint({says!r}, end='')\n")
     program.chmod(0o755)
     monkeypatch.setattr(gpus.shutil, "which", lambda name: str(program))
-    assert least_memory_mb() == megabytes
+    assert listed() == found
     program.write_text(f"#!{sys.executable}\nraise SystemExit(9)\n")
-    assert least_memory_mb() is None
+    assert listed() == []
 
 
 @pytest.mark.usefixtures("four")
@@ -260,3 +393,41 @@ def test_both_commands_take_it(
     said = capsys.readouterr().err
     assert "--workers 3 and --workers-per-gpu 2 both say" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize("command", ["search", "worker"])
+def test_both_commands_measure_say_it_and_can_be_interrupted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    measured: list[dict[str, Any]],
+    command: str,
+) -> None:
+    seen: list[SearchOptions] = []
+    monkeypatch.setattr(launching, "launch", lambda options, ray=None: seen.append(options) or 130)
+    there(monkeypatch, *4 * [LARGE])
+    write_study(tmp_path, "fake", rows(3), options={}, trials=9, space="tiny", space_toml=load_space("tiny").toml)
+    words = [command, "fake"] if command == "worker" else [command, "--space", "tiny"]
+    words += ["--studies-dir", str(tmp_path), "--workers-per-gpu", "auto"]
+    assert main(words) == 130
+    assert (seen[0].workers, seen[0].workers_per_gpu) == (16, 4)
+    assert "auto: 4 on each GPU, so 16 here (1: 21,000 images/s, 2: 34,000" in capsys.readouterr().err
+
+    def interrupted(*_: object, **__: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpus, "together", interrupted)
+    assert main(words) == 130
+    assert len(seen) == 1
+
+
+@pytest.mark.usefixtures("four")
+def test_nothing_is_measured_for_a_study_that_has_its_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], measured: list[dict[str, Any]]
+) -> None:
+    there(monkeypatch, *4 * [LARGE])
+    write_study(tmp_path, "fake", rows(3), options={}, trials=1, space="tiny", space_toml=load_space("tiny").toml)
+    assert main(["worker", "fake", "--studies-dir", str(tmp_path), "--workers-per-gpu", "auto"]) == 0
+    assert "Study fake has all its 1 trials." in capsys.readouterr().err
+    assert not measured

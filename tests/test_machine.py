@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from nas.search import machine
+from nas.search.hardware import worker_device
 from nas.search.machine import threads, usual_workers
 
 SMALL, PHOTOGRAPH = (1, 8, 8), (3, 224, 224)
@@ -46,3 +48,13 @@ def test_a_gpu_that_shows_no_device_file_gets_one_worker(devices: Path) -> None:
 def test_the_cores_are_divided_and_small_images_take_one_thread() -> None:
     assert [threads((3, 32, 32), workers) for workers in (1, 2, 4, 6, 40)] == [6, 3, 1, 1, 1]
     assert threads(SMALL, 1) == 1
+
+
+def test_workers_that_see_all_gpus_go_round_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a machine without device files; where there are some, each worker sees its own alone."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(worker_device("cuda", number)) for number in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert [str(worker_device("auto", number)) for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [str(worker_device("cuda:1", number)) for number in range(3)] == ["cuda:1"] * 3
+    assert str(worker_device("cpu", 1)) == "cpu"

@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.front import front
 from nas.cli.options import STUDIES, StudiesDir, command_of, count
-from nas.cli.output import nobody_reads
+from nas.cli.output import nobody_reads, say
 from nas.cli.secret import STORAGE
 
 BUDGET = "Budget (kept by construction; 200k and 1.5M are understood)"
@@ -86,7 +86,7 @@ def search(
     workers_per_gpu: Annotated[
         str | None,
         typer.Option(
-            help="So many processes for each GPU, or [b]auto[/]: as many as its memory holds, at most 8.",
+            help="So many processes for each GPU, or [b]auto[/]: 1, 2, 4 or 8 by its memory and a measurement.",
             metavar="N|auto",
             rich_help_panel=PLACE,
         ),
@@ -155,7 +155,7 @@ def search(
 ) -> None:
     """Search for the front. The same command again goes on where it stopped."""
     from nas.errors import StudyError
-    from nas.search.gpus import auto_words, with_workers
+    from nas.search.gpus import with_workers
     from nas.search.launch import launch
     from nas.search.options import SearchOptions
     from nas.search.ray_cluster import ray_options
@@ -201,9 +201,7 @@ def search(
         command=command_of(context, storage),
     )
     if ray is None:
-        options = with_workers(options, options.check(), workers, workers_per_gpu)
-        if workers_per_gpu == "auto":
-            typer.echo(auto_words(options), err=True)
+        options = with_workers(options, options.check(), workers, workers_per_gpu, say)
     code = launch(options, ray)
     if dry_run:
         raise typer.Exit(code)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from nas.architecture import Architecture, Conv, LocalResponseNorm, map_side
 from nas.errors import DeviceError, StudyError
-from nas.search.machine import gpus, usual_workers
+from nas.search.machine import gpus, threads, usual_workers
 from nas.search.options import SearchOptions
+from nas.search.packing import choose, together
 from nas.space import Space
 
 MOST_PER_GPU = 8
@@ -22,16 +23,25 @@ FOR_NETWORKS = 0.75
 """Part of a GPU's memory that is shared out; the rest is for images (`streaming.MEMORY_SHARE`)."""
 
 
-def with_workers(options: SearchOptions, space: Space, workers: int | None, per_gpu: str | None) -> SearchOptions:
+def with_workers(
+    options: SearchOptions,
+    space: Space,
+    workers: int | None,
+    per_gpu: str | None,
+    say: Callable[[str], None] = lambda line: None,
+) -> SearchOptions:
     """The options with the number of workers that the user names, or the usual one.
 
     Args:
         workers: on this machine.
-        per_gpu: a whole number, or ``auto``: see `fitting`.
+        per_gpu: a whole number, or ``auto``: as many as get the most done, of those that the memory of a GPU holds.
+            That is measured, which takes a minute and more.
+        say: takes lines about that.
 
     Raises:
         StudyError: both are given, or `per_gpu` is no number.
         DeviceError: the device is not there.
+        KeyboardInterrupt: while it is measured.
     """
     device = options.device
     if per_gpu is None:
@@ -47,7 +57,7 @@ def with_workers(options: SearchOptions, space: Space, workers: int | None, per_
         why = "--device cpu takes none" if device == "cpu" else "none is seen on this machine"
         raise StudyError(f"--workers-per-gpu {per_gpu}: it is for GPUs, and {why}; give --workers")
     if per_gpu == "auto":
-        each = fitting(space, used)
+        each = _measured(options, space, used, say)
     elif per_gpu.isdecimal() and int(per_gpu) >= 1:
         each = int(per_gpu)
     else:
@@ -55,12 +65,31 @@ def with_workers(options: SearchOptions, space: Space, workers: int | None, per_
     return replace(options, workers=each * len(used), workers_per_gpu=each)
 
 
-def auto_words(options: SearchOptions) -> str:
-    """A line about what ``--workers-per-gpu auto`` came to."""
-    unknown = _memory_mb(_used(options.device)) is None
-    why = "since nvidia-smi does not tell its memory" if unknown else "by the memory of each"
-    each = options.workers_per_gpu or 1
-    return f"--workers-per-gpu auto: {each} on each GPU, {why}, so {options.workers} here."
+def _measured(options: SearchOptions, space: Space, used: Sequence[str], say: Callable[[str], None]) -> int:
+    """How many workers share each GPU under ``auto``, measured on one; lines say what came out."""
+    name, memory_mb, differ = weakest(used)
+    most = 1 if memory_mb is None else fitting(space, memory_mb)
+    if most == 1:
+        unknown = memory_mb is None
+        why = "since nvidia-smi does not tell its memory" if unknown else "since its memory holds no second"
+        say(f"--workers-per-gpu auto: 1 on each GPU, {why}, so {len(used)} here.")
+        return 1
+    say(f"--workers-per-gpu auto: measuring how many workers on a GPU get the most done, up to {most}.")
+
+    def rate(number: int) -> float:
+        return together(
+            replace(options, device=options.device.partition(":")[0]),
+            number,
+            threads=threads(space.input_shape, number * len(used)),
+            environment={"CUDA_VISIBLE_DEVICES": name},
+            gpus=len(used),
+        )
+
+    found = choose(most, rate)
+    each, holds = found.number, f"memory holds {most}{' or more' * (most == MOST_PER_GPU)}"
+    found_words = found.words if found.rates else f"not even one could be measured: {found.words}"
+    say(f"--workers-per-gpu auto: {each} on each GPU, so {each * len(used)} here ({found_words}; {holds}{differ}).")
+    return each
 
 
 def placed(device: str, number: int) -> tuple[str, dict[str, str]]:
@@ -97,42 +126,65 @@ def _used(device: str) -> tuple[str, ...]:
     return (there[number],)
 
 
-def fitting(space: Space, used: Sequence[str]) -> int:
-    """How many workers a GPU has room for, 1 to `MOST_PER_GPU`; 1 where its memory is not known.
+def fitting(space: Space, memory_mb: int) -> int:
+    """How many workers a GPU has room for, 1 to `MOST_PER_GPU`, should all train the space's largest network.
 
-    By memory alone: whether several get more done than one depends on how small the networks are.
+    Args:
+        memory_mb: of the GPU, MiB.
+    """
+    largest = space.decode([1.0, *(0.5 for _ in space.coordinates[1:])])
+    return max(1, min(MOST_PER_GPU, int(FOR_NETWORKS * memory_mb // training_mb(largest, space.recipe.batch))))
+
+
+def weakest(used: Sequence[str]) -> tuple[str, int | None, str]:
+    """Where it is measured how many workers share a GPU: on the one with the least memory, if they differ.
 
     Args:
         used: the GPUs, as CUDA_VISIBLE_DEVICES names them.
+
+    Returns:
+        That GPU, as CUDA_VISIBLE_DEVICES names it; the least memory in MiB, None where it is not known; words for the
+        case that the GPUs differ.
     """
-    there = _memory_mb(used)
-    if there is None:
-        return 1
-    largest = space.decode([1.0, *(0.5 for _ in space.coordinates[1:])])
-    return max(1, min(MOST_PER_GPU, int(FOR_NETWORKS * there // training_mb(largest, space.recipe.batch))))
+    there = listed()
+    if not there or any(name.startswith("MIG") for name in used):  # of a part nvidia-smi says the memory of the whole
+        return used[0], None, ""
+    named = [gpu for gpu in there if any(name.startswith("GPU-") and gpu.uuid.startswith(name) for name in used)]
+    of = named or there
+    least = min(of, key=lambda gpu: gpu.memory_mb)
+    if len({(gpu.name, gpu.memory_mb) for gpu in of}) == 1 or len(used) == 1:
+        return used[0], least.memory_mb, ""
+    if len(of) > len(used):  # which are meant is not known: CUDA counts in another order than nvidia-smi
+        return used[0], least.memory_mb, "; the GPUs differ, measured on the first"
+    return least.uuid, least.memory_mb, f"; the GPUs differ, measured on {least.name}, which has the least memory"
 
 
-def _memory_mb(used: Sequence[str]) -> int | None:
-    """Of a part of a GPU nvidia-smi says the memory of the whole."""
-    return None if any(name.startswith("MIG") for name in used) else least_memory_mb()
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU, as nvidia-smi says it; memory in MiB."""
+
+    memory_mb: int
+    uuid: str
+    name: str
 
 
-def least_memory_mb() -> int | None:
-    """Memory of the GPU with the least, MiB, as nvidia-smi says it; None where that is not there or does not know."""
+def listed() -> list[Gpu]:
+    """This machine's GPUs; none where nvidia-smi is not there or does not know their memory."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return None
+        return []
     try:
         said = subprocess.run(
-            [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+            [program, "--query-gpu=memory.total,uuid,name", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=30,
             check=True,
         ).stdout
-        return min(int(line) for line in said.splitlines() if line.strip())
+        lines = [line.split(", ", 2) for line in said.splitlines() if line.strip()]
+        return [Gpu(int(memory), uuid, name) for memory, uuid, name in lines]
     except (OSError, subprocess.SubprocessError, ValueError):  # ValueError: [N/A], where it shares the machine's memory
-        return None
+        return []
 
 
 def training_mb(network: Architecture, batch: int) -> float:

@@ -1,10 +1,11 @@
-"""What three sizes of network of a space take on this machine: a few steps of the real training, timed.
+"""What networks of a space take on this machine: a few steps of the real training, timed.
 
 Nothing that a trial depends on is touched: a training has random states of its own, and gives torch's back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +41,12 @@ READ_IMAGES = 128
 FLOPS = 2e10
 """Floating-point operations a second that the first network is expected to train at."""
 
+WARM_STEPS = 10
+"""Steps of a training before its speed counts: kernels are set up, and memory is taken."""
+
+MADE_UP = 2**26
+"""Numbers in the made-up images, about: so many batches, 8 to 256, that an epoch's end, which waits, is rare."""
+
 
 def estimate(
     options: SearchOptions,
@@ -59,7 +66,7 @@ def estimate(
         done: trials that the study has already.
         interrupt: called once a step; what it raises passes through.
     """
-    networks = [_network(space, size) for size in SIZES]
+    networks = [network_of(space, size) for size in SIZES]
     least, most = space.reach("params")
     plan = Plan(
         trials=max(0, options.trials - done),
@@ -116,14 +123,12 @@ def measure(
     rows = min(steps * recipe.batch, len(images))
     batch = min(recipe.batch, rows)
     some = replace(dataset, train=Part(images[:rows], dataset.train.labels[:rows]))
-    # Such a step takes as long as any other, and its loss is always finite.
-    tame = recipe.model_copy(update={"epochs": math.ceil(steps * batch / rows), "learning_rate": 1e-9})
+    tame = _tame(recipe, math.ceil(steps * batch / rows))
     begun: list[float] = []
 
     def step() -> None:
         interrupt()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _wait_for(device)
         begun.append(time.perf_counter())
 
     start = time.perf_counter()
@@ -141,9 +146,82 @@ def measure(
     return Sized(network.params, network.macs, a_step / batch, reading / read, begun[0] - start)
 
 
-def _network(space: Space, size: float) -> Architecture:
+def speed(
+    network: Architecture, recipe: Recipe, *, device: torch.device, seconds: float, begin: Callable[[], None]
+) -> float:
+    """Images a second that a training gets through, on images made up in the device's memory.
+
+    Readings are left out, and so is decoding where images are streamed. No step waits for the device, as none does in
+    a trial.
+
+    Args:
+        seconds: to train for, after `WARM_STEPS`; at least one step is made.
+        begin: called once it is warm; it may wait, so that several begin at the same time.
+
+    Raises:
+        TrialFailed: not enough memory, also where halves of a batch would have done.
+    """
+    steps, began, ended = 0, 0.0, 0.0
+
+    def step() -> None:
+        nonlocal steps, began, ended
+        if steps == WARM_STEPS:
+            _wait_for(device)
+            begin()
+            began = time.perf_counter()
+        elif steps > WARM_STEPS and time.perf_counter() - began >= seconds:
+            _wait_for(device)
+            ended = time.perf_counter()
+            raise _EnoughError
+        steps += 1
+
+    training = Training(
+        network, _made_up(network, recipe.batch), _tame(recipe, 10**9), seed=0, device=device, interrupt=step
+    )
+    with contextlib.suppress(_EnoughError):
+        next(training.fit(read="last"))
+    if training.halved:
+        raise TrialFailed("out of memory: its batches had to be halved")
+    return recipe.batch * (steps - WARM_STEPS) / (ended - began)
+
+
+class _EnoughError(Exception):
+    """A training has been timed."""
+
+
+def network_of(space: Space, size: float) -> Architecture:
     """Of this size, and in all else in the middle."""
     return space.decode([size, *(0.5 for _ in space.coordinates[1:])])
+
+
+def _tame(recipe: Recipe, epochs: int) -> Recipe:
+    """With steps that take as long as any other, and a loss that is always finite."""
+    return recipe.model_copy(update={"epochs": epochs, "learning_rate": 1e-9})
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _made_up(network: Architecture, batch: int) -> Dataset:
+    """Noise in the shape of the network's images, in whole batches; see `MADE_UP`."""
+    channels, height, width = network.input_shape
+    rows = batch * min(256, max(8, MADE_UP // (batch * channels * height * width)))
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (rows, height, width, channels), dtype=torch.uint8, generator=draws)
+    images, labels = pixels.permute(0, 3, 1, 2), torch.arange(rows) % network.classes
+    return Dataset(
+        name="noise",
+        classes=tuple(map(str, range(network.classes))),
+        train=Part(images, labels),
+        validation=Part(images[:1], labels[:1]),
+        test_size=0,
+        mean=(0.5,) * channels,
+        std=(0.3,) * channels,
+        digest="",
+        split_digest="",
+    )
 
 
 def _steps(before: Sized | None, network: Architecture, recipe: Recipe, device: torch.device) -> int:

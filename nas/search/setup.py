@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nas.data import Dataset, load_dataset, streaming
-from nas.errors import DataError, StudyError
+from nas.errors import DataError, DeviceFullError, StudyError, TrialFailed
 from nas.files import Files, elsewhere, mark, new_mark
 from nas.metric import Metric, in_words, skewed
 from nas.projection import WarmStart, warm_starts
@@ -29,7 +29,7 @@ from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study, trials_done
 from nas.space import Space
 from nas.study_folder import StudyFolder
-from nas.training import TRAINING_VERSION
+from nas.training import TRAINING_VERSION, memory_failures
 
 NEW = timedelta(minutes=1)
 """A study younger than this may still be in the making."""
@@ -243,7 +243,16 @@ def _load(options: SearchOptions, number: int, cache: Path | None) -> tuple[Data
         cache=cache,
         room=streaming.room(options.memory_share, workers=options.workers, device=device),
     )
-    return dataset.to(device), space.with_classes(len(dataset.classes)), device
+    try:
+        with memory_failures():
+            there = dataset.to(device)
+    except TrialFailed as failure:
+        dataset.close()
+        raise DeviceFullError(
+            f"no room for the images on device {device} ({failure.reason}): end what else uses it, take fewer workers, "
+            "or another --device"
+        ) from failure
+    return there, space.with_classes(len(dataset.classes)), device
 
 
 def _words(dataset: Dataset, space: Space, device: torch.device, metric: Metric) -> str:

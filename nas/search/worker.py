@@ -25,7 +25,7 @@ from nas.cache import EvaluationCache
 from nas.context import Context
 from nas.costs import peak_memory_mb
 from nas.curve import EpochResult
-from nas.errors import NasError
+from nas.errors import DeviceFullError, NasError
 from nas.metric import noise_images
 from nas.outage import Patience
 from nas.records import Row
@@ -353,6 +353,10 @@ def serve() -> int:
     except Interrupted:  # before the first trial
         emit({"event": "over", "why": "stopped", "peak_mb": peak_memory_mb()})
     except NasError as error:
+        if isinstance(error, DeviceFullError) and number > 0:  # the others go on: the first one has found room
+            emit({"event": "said", "words": f"worker {number + 1} takes no part: {error}"})
+            emit({"event": "over", "why": "no room", "peak_mb": peak_memory_mb()})
+            return 0
         emit({"event": "error", "message": str(error)})
         return 1
     except OSError as error:
