@@ -128,3 +128,12 @@ def test_nsga2_counts_them_in_its_first_generation() -> None:
 
 def test_where_no_reference_fits_it_is_said() -> None:
     assert warm_words(SPACE, []) == "Warm start: no network of this budget has the shape of a reference."
+
+
+def test_references_that_no_network_is_near_are_named() -> None:
+    found = warm_starts(SPACE)[0]
+    names = [name for one in found for name in one.names]
+    said = warm_words(SPACE, found[:1])
+    for name in names:
+        assert (name in found[0].names) == (name not in said.partition("No network of this budget")[2])
+    assert "No network" not in warm_words(SPACE, found)

@@ -19,6 +19,7 @@ from nas.files import Files, elsewhere, mark, new_mark
 from nas.metric import Metric, in_words, skewed
 from nas.projection import WarmStart, warm_starts
 from nas.records import StudyRecord
+from nas.references import REFERENCES
 from nas.search.claims import Claims
 from nas.search.hardware import device_name, hardware, versions, worker_device
 from nas.search.join import recorded
@@ -27,6 +28,7 @@ from nas.search.measure import estimate
 from nas.search.options import SearchOptions
 from nas.search.recovery import recover
 from nas.search.study import OpenStudy, create_study, trials_done
+from nas.search.sweep import sweep
 from nas.space import Space
 from nas.study_folder import StudyFolder
 from nas.training import TRAINING_VERSION, memory_failures
@@ -124,6 +126,8 @@ def set_up(options: SearchOptions, number: int, say: Callable[[str], None] | Non
         files.catch_up()
     place_words = _place_words(folder, opened.record.settings, files) if number == 0 else ()
     recover(opened)
+    if number == 0:
+        sweep(folder, opened.records, opened.record.id)
     if number == 0 and not options.joins:  # a search that is begun anew looks for new networks anew
         Claims(opened.records, opened.record.id, worker="").set_exhausted(False)
         opened.records.keep_setting(opened.record.id, "trials", options.trials)  # for `nas status`
@@ -278,7 +282,10 @@ def warm_words(space: Space, warm: Sequence[WarmStart]) -> str:
     if not warm:
         return "Warm start: no network of this budget has the shape of a reference."
     members = (f"{' and '.join(one.names)} ({space.cost_of(one.member.architecture):,} {space.cost})" for one in warm)
-    return f"Warm start: the networks of this space nearest to {', '.join(members)} go in first."
+    there = {name for one in warm for name in one.names}
+    without = [name for name, one in REFERENCES.items() if one.architecture(space.classes) and name not in there]
+    left_out = f" No network of this budget has the shape of {' or '.join(without)}." if without else ""
+    return f"Warm start: the networks of this space nearest to {', '.join(members)} go in first.{left_out}"
 
 
 def identity_of(options: SearchOptions, space: Space, dataset: Dataset) -> dict[str, Any]:
