@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from nas.errors import StudyError
+
+FULL = ("too many clients", "too many connections", "connection slots are reserved")
+"""What a PostgreSQL says that has no room for another connection."""
 
 
 def parse_url(url: str) -> URL:
@@ -72,12 +75,17 @@ def _secret(url: URL) -> list[str]:
 
 
 def engine_options(url: URL, wait: float = 60) -> dict[str, Any]:
-    """Options for `create_engine`, ours and Optuna's: seconds to wait for a lock, and noticing dropped connections."""
+    """Options for `create_engine`, ours and Optuna's: seconds to wait for a lock, and noticing dropped connections.
+
+    Of PostgreSQL each engine keeps one connection; what is needed beside it for a moment is closed again, where
+    SQLAlchemy would keep five. A worker has two engines and kept four: a server as it comes had room for 24 workers.
+    """
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": wait}}
     # Of a server that was cut off, rather than stopped, nothing comes back: a query would wait for that for hours.
     gone = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **gone}}
+    pool = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 14}  # at most 15 at once, as SQLAlchemy's own
+    return {**pool, "connect_args": {"connect_timeout": 10, **gone}}
 
 
 def prepare_sqlite(engine: Engine) -> None:
@@ -113,10 +121,15 @@ def explained(url: URL) -> Iterator[None]:
         raise StudyError(_explanation(url, str(error.orig))) from error
 
 
+def scrubbed(said: str, secrets: Iterable[object]) -> str:
+    """A driver's words in one line, without these passwords, which it may repeat; None among them is none."""
+    for secret in secrets:
+        said = said.replace(str(secret), "***") if secret else said
+    return " ".join(said.split())
+
+
 def _explanation(url: URL, said: str) -> str:
-    for secret in (url.password, *(url.query[name] for name in _secret(url))):
-        said = said.replace(str(secret), "***") if secret else said  # a driver may repeat what it was given
-    said = " ".join(said.split())
+    said = scrubbed(said, (url.password, *(url.query[name] for name in _secret(url))))
     where = shown(url)
     low = said.lower()
     if "unable to open" in low and url.database and sealed(Path(url.database)):
@@ -136,7 +149,7 @@ def _explanation(url: URL, said: str) -> str:
             f"{where} is locked by another program ({said}); wait for it or stop it, and on a network disk use "
             "PostgreSQL: --storage postgresql+psycopg://"
         )
-    if "too many clients" in low or "connection slots" in low:
+    if any(sign in low for sign in FULL):
         return f"{where} has no room for another connection ({said}); raise its max_connections, or run fewer workers"
     return f"{where} is out of reach ({said}); check that it is there, running, and yours to open"
 

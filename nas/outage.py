@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
+from nas.database import FULL, scrubbed
 from nas.errors import StudyError
 
 EVERY = 2.0
@@ -29,7 +30,6 @@ LIMIT = 600.0
 """Seconds for which a search waits for its database."""
 TIMES = 20
 """So often in a row a transaction may be broken off and done again, a little later each time."""
-FULL = ("too many clients", "too many connections", "connection slots are reserved")
 NOT_YET = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
 LAST = ("57P", "08")
 """SQLSTATE of a server that is stopped, or stops a session, and of connections that break."""
@@ -73,7 +73,7 @@ class Patience:
             try:
                 connection = dialect.connect(*words, **options)
             except dialect.loaded_dbapi.OperationalError as error:
-                said = " ".join(str(error).split())
+                said = scrubbed(str(error), (value for name, value in options.items() if "password" in name.lower()))
                 if not self.known and not any(sign in said for sign in FULL + NOT_YET):
                     raise
                 if began is None:
@@ -83,9 +83,11 @@ class Patience:
                         f"up to {LIMIT / 60:g} min"
                     )
                 elif time.monotonic() - began > LIMIT:
+                    full = any(sign in said for sign in FULL)
+                    mend = "raise its max_connections, or run fewer workers," if full else "make it answer"
                     raise StudyError(
-                        f"the database has been out of reach for {LIMIT / 60:g} min ({said}); make it answer and run "
-                        "the same command again: nothing finished is lost, running trials are settled then"
+                        f"the database has been out of reach for {LIMIT / 60:g} min ({said}); {mend} and run the same "
+                        "command again: nothing finished is lost, running trials are settled then"
                     ) from error
                 self._rest()
             else:
@@ -98,6 +100,36 @@ class Patience:
         while time.monotonic() < end:
             self._check()
             time.sleep(0.1)
+
+
+class Waiting:
+    """Which of several workers wait for the database: told when the first of them does, and when none does any more.
+
+    Args:
+        tell: takes a line.
+        what: of the workers, such as ``the search``.
+    """
+
+    def __init__(self, tell: Callable[[str], None], what: str) -> None:
+        self._tell = tell
+        self._what = what
+        self._without: set[int] = set()
+
+    def heard(self, number: int, words: str | None) -> None:
+        """Worker `number` said this by its `Patience`."""
+        before = bool(self._without)
+        if words is None:
+            self._without.discard(number)
+        else:
+            self._without.add(number)
+        if words is not None and not before:
+            self._tell(words)
+        elif before and not self._without:
+            self._tell(f"the database answers again; {self._what} goes on")
+
+    def gone(self, number: int) -> None:
+        """Worker `number` has ended."""
+        self._without.discard(number)
 
 
 def lost(error: BaseException | None) -> bool:

@@ -30,7 +30,7 @@ from nas.search.claims import Claims
 from nas.search.liveness import workers
 from nas.study_folder import StudyFolder
 from tests.searches import check, ended, paused, rows, running, trials, wait_for, workers_of
-from tests.servers import PostgreSQL
+from tests.servers import CONNECTIONS, PostgreSQL
 
 BRIEF = ("--epochs", "2", "--train-limit", "200")
 ENDLESS = ("--trials", "100000")
@@ -39,6 +39,9 @@ OPEN = sa.text(
     "WHERE studies.study_name = 'tiny' AND trials.state = 'RUNNING'"
 )
 DONE = "SELECT count(*) FROM nas_evaluation WHERE state IN ('complete', 'pruned')"
+AT_WORK = "SELECT count(DISTINCT worker) FROM nas_evaluation WHERE state IN ('complete', 'pruned')"
+KEPT = 2
+"""Connections that a worker keeps open."""
 REPLACED = "another takes its place"
 OUT, BACK = "the database is out of reach", "the database answers again"
 
@@ -158,15 +161,15 @@ def outages(server: PostgreSQL, studies: Path, *, down: float, drops: int, crew:
     Args:
         down: seconds for which it is stopped, from the moment on at which the search says that it waits.
         drops: so often all connections are broken off.
-        crew: workers.
+        crew: workers; the server has to have room for `KEPT` of each and four more.
     """
     url = server.url
     with running(studies, *BRIEF, *ENDLESS, "--workers", str(crew), "--storage", url) as process:
         said = Said(process)
 
-        def ended() -> int:
+        def count(query: str) -> int:
             try:
-                return int(server.say(DONE)[0][0])
+                return int(server.say(query)[0][0])
             except psycopg.Error:  # the tables are just being made
                 return 0
 
@@ -178,10 +181,11 @@ def outages(server: PostgreSQL, studies: Path, *, down: float, drops: int, crew:
             assert process.poll() is None, said.lines
 
         def more(trials: int = 1) -> None:
-            before = ended()
-            until(lambda: ended() >= before + trials)
+            before = count(DONE)
+            until(lambda: count(DONE) >= before + trials)
 
-        more(crew)
+        until(lambda: count(AT_WORK) == crew)
+        until(lambda: count(CONNECTIONS) == KEPT * crew)  # a beat has another one for a moment
         dropped = 0
         for _ in range(drops):
             dropped += server.drop_connections()

@@ -15,13 +15,16 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
-TERMINATE = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE backend_type = 'client backend' AND application_name NOT IN ('tests', 'crowd')"
-)
+_OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name NOT IN ('tests', 'crowd')"
+CONNECTIONS = f"SELECT count(*) {_OTHERS}"
+"""How many there are, but those of `PostgreSQL.address`."""
+TERMINATE = f"SELECT pg_terminate_backend(pid) {_OTHERS}"
 
 
 class PostgreSQL:
@@ -61,6 +64,10 @@ class PostgreSQL:
     def url(self) -> str:
         """Of the database, as ``--storage`` takes it."""
         return f"postgresql+psycopg://nas@127.0.0.1:{self.port}/postgres"
+
+    def named(self, database: str) -> str:
+        """The same of another database there."""
+        return self.url.rpartition("/")[0] + f"/{database}"
 
     def address(self, name: str = "tests") -> str:
         """Of the database, as psycopg takes it, for a program of this name."""
@@ -135,6 +142,23 @@ def postgresql(*, rules: str | None = None, **options: object) -> Iterator[Postg
             yield started
         finally:
             started.close()
+
+
+@contextmanager
+def all_closed() -> Iterator[None]:
+    """Close every connection that SQLAlchemy opens meanwhile, whoever forgets it: psycopg warns of those left open."""
+    opened: list[DBAPIConnection] = []
+
+    def keep(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        opened.append(connection)
+
+    sa.event.listen(Pool, "connect", keep)
+    try:
+        yield
+    finally:
+        sa.event.remove(Pool, "connect", keep)
+        for connection in opened:
+            connection.close()
 
 
 @pytest.fixture

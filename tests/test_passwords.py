@@ -19,6 +19,7 @@ from nas.cli.secret import _without_storage, conceal, masked
 from nas.dashboard.server import Dashboard
 from nas.database import explained, parse_url
 from nas.errors import StudyError
+from nas.outage import Patience
 from tests.searches import running, wait_for, workers_of
 from tests.servers import PostgreSQL, postgresql
 
@@ -163,6 +164,25 @@ def test_a_driver_that_repeats_the_password_is_not_repeated() -> None:
     with pytest.raises(StudyError, match=r"bad words: password=\*\*\* sslpassword=\*\*\*") as caught, explained(url):
         raise sa.exc.OperationalError("SELECT 1", {}, said)
     assert HUSH not in str(caught.value)
+
+
+def test_nor_while_a_search_waits_for_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = parse_url(f"postgresql+psycopg://keeper:{IN_URL}@127.0.0.1/kept?sslpassword={HUSH}-2")
+    engine = sa.create_engine(url)
+
+    def refuse(*_: object, **options: object) -> None:
+        raise psycopg.OperationalError(f"password={options['password']} sslpassword={options['sslpassword']}")
+
+    monkeypatch.setattr(engine.dialect, "connect", refuse)
+    said: list[str | None] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with Patience(said.append, stop, known=True), pytest.raises(KeyboardInterrupt):
+        engine.connect()
+    assert said[0] is not None
+    assert r"(password=*** sslpassword=***)" in said[0]
 
 
 def test_words_that_are_no_option_are_not_repeated_with_their_password(capsys: pytest.CaptureFixture[str]) -> None:

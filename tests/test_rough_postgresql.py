@@ -52,9 +52,9 @@ def shut(opened: OpenStudy) -> None:
     opened.storage._tables.engine.dispose()  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
-def test_a_search_waits_for_its_database_and_goes_on(own: PostgreSQL, tmp_path: Path) -> None:
-    assert outages(own, tmp_path, down=1, drops=1)["connections"] >= 3
+def test_two_workers_on_seven_connections_wait_for_their_database_and_go_on(tmp_path: Path) -> None:
+    with postgresql(max_connections=7, superuser_reserved_connections=0) as server:
+        assert outages(server, tmp_path, down=1, drops=1, crew=2)["connections"] >= 2
 
 
 @pytest.fixture
@@ -235,6 +235,22 @@ def test_waiting_ends_after_its_time_and_when_it_is_asked_to(monkeypatch: pytest
         asked[0] = True
         with Patience(said.append, check, known=True), pytest.raises(KeyboardInterrupt):
             records.studies()
+
+
+def test_the_last_word_on_a_server_without_room_says_what_makes_room(
+    own: PostgreSQL, opened: OpenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "EVERY", 0.1)
+    monkeypatch.setattr(outage, "LIMIT", 0.3)
+    shut(opened)
+    held = [psycopg.connect(own.address("crowd")) for _ in range(SMALL["max_connections"])]
+    words = (
+        r"too many clients already\); raise its max_connections, or run fewer workers, and run the same command again"
+    )
+    with Patience(lambda _: None, lambda: None), pytest.raises(StudyError, match=words):
+        opened.records.studies()
+    for connection in held:
+        connection.close()
 
 
 def test_a_server_without_room_is_waited_for_from_the_start(

@@ -76,7 +76,6 @@ def in_a_terminal(*words: str, way: str = "plain") -> Iterator[tuple[subprocess.
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_system_that_ends_it_finds_the_trial_marked(tmp_path: Path) -> None:
     with running(tmp_path, *LONG) as process:
         wait_for(lambda: trains(tmp_path))
@@ -89,7 +88,6 @@ def test_a_system_that_ends_it_finds_the_trial_marked(tmp_path: Path) -> None:
     left(tmp_path, "the search was interrupted")
 
 
-@pytest.mark.slow
 def test_ctrl_c_twice_ends_even_a_worker_that_does_not_hear(tmp_path: Path) -> None:
     with running(tmp_path, *LONG) as process:
         wait_for(lambda: trains(tmp_path))
@@ -108,7 +106,6 @@ def test_ctrl_c_twice_ends_even_a_worker_that_does_not_hear(tmp_path: Path) -> N
     assert (found.state, found.user_attrs["reason"]) == (TrialState.FAIL, "the worker was killed")
 
 
-@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_it_as_ctrl_c_does(tmp_path: Path) -> None:
     with in_a_terminal(*command(tmp_path, *LONG)) as (process, terminal):
         wait_for(lambda: trains(tmp_path))

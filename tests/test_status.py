@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,30 @@ def test_living_workers_with_what_they_train(folder: StudyFolder, capsys: pytest
         assert "3/9" in said
         assert "asking for a network" in said
     records.close()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "XXX-9", "XXX+7"])
+def test_since_when_a_trial_runs_is_the_same_in_every_zone(
+    zone: str, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        records = Records(folder.url)
+        study = records.study("fake").id
+        with Worker(records, study, folder.workers) as worker:
+            claims = Claims(records, study, worker.id)
+            claim = claims.place(100)
+            assert isinstance(claim, int)
+            before = time.time()
+            assert claims.network(claim, running_trial(folder, 12_345, 3), "k" * 64)
+            (held,) = status(records, "fake").running
+            assert held.seconds is not None
+            assert 0 < held.seconds <= time.time() - before
+        records.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_dead_worker_holds_nothing_and_nobody_knows_when_it_ends(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nas.search.reporting import pruned
 from nas.search.study import rdb_storage
 from nas.search.trial_rows import read_trials
 from nas.search.worker_storage import WorkerStorage
+from tests.servers import PostgreSQL, all_closed, postgresql
 
 TABLES = (
     "trial_params",
@@ -33,6 +35,7 @@ TABLES = (
 TWO = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 UNIT = FloatDistribution(0, 1)
 LETTER = CategoricalDistribution(["a", 1, None])
+NUMBERS = itertools.count()
 
 
 class TestOptunasContract(StorageTestCase):
@@ -43,11 +46,43 @@ class TestOptunasContract(StorageTestCase):
         tables.engine.dispose()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with postgresql() as started:
+        yield started
+
+
+Make = Callable[[], RDBStorage]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Makes empty tables in a database of their own, of either kind: what is written is another SQL in each."""
+    if request.param == "sqlite":
+        made: list[RDBStorage] = []
+
+        def in_a_file() -> RDBStorage:
+            made.append(rdb_storage(f"sqlite:///{tmp_path / f'{len(made)}.db'}"))
+            return made[-1]
+
+        yield in_a_file
+        for tables in made:
+            tables.engine.dispose()
+        return
+    server: PostgreSQL = request.getfixturevalue("server")
+
+    def on_the_server() -> RDBStorage:
+        name = f"own{next(NUMBERS)}"
+        server.say(f"CREATE DATABASE {name}")
+        return rdb_storage(server.named(name))
+
+    with all_closed():
+        yield on_the_server
+
+
 @pytest.fixture
-def tables(tmp_path: Path) -> Iterator[RDBStorage]:
-    made = rdb_storage(f"sqlite:///{tmp_path / 'study.db'}")
-    yield made
-    made.engine.dispose()
+def tables(make: Make) -> RDBStorage:
+    return make()
 
 
 def as_optuna_reads(tables: RDBStorage, study: int = 1) -> list[optuna.trial.FrozenTrial]:
@@ -102,15 +137,14 @@ def work(storage: BaseStorage, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_leaves_what_optunas_own_leaves(tmp_path: Path, seed: int) -> None:
-    plain, mine = (rdb_storage(f"sqlite:///{tmp_path / name}") for name in ("plain.db", "mine.db"))
+def test_it_leaves_what_optunas_own_leaves(make: Make, seed: int) -> None:
+    plain, mine = make(), make()
     work(plain, seed)
     work(WorkerStorage(mine, dict), seed)
     assert lines(mine) == lines(plain)
-    for tables in (plain, mine):
-        tables.engine.dispose()
 
 
+@pytest.mark.parametrize("make", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("seed", range(3))
 def test_what_it_remembers_is_what_optuna_reads(tables: RDBStorage, seed: int) -> None:
     """Beside another process with trials of its own; every trial whole, at every look."""

@@ -27,7 +27,7 @@ def worker(
     device: Annotated[str, typer.Option(help="[b]auto[/], [b]cpu[/], [b]cuda[/] or [b]cuda:N[/].")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes here. Default: 1.")] = None,
     workers_per_gpu: Annotated[
-        str | None, typer.Option(help="So many for each GPU here, or [b]auto[/]: as many as its memory holds.")
+        str | None, typer.Option(help="So many for each GPU here, or [b]auto[/]: by its memory and a measurement.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(help="The study ends with exactly so many. Default: as its last search said.")
@@ -46,7 +46,8 @@ def worker(
     """
     import sys
 
-    from nas.search.gpus import auto_words, with_workers
+    from nas.outage import Patience
+    from nas.search.gpus import with_workers
     from nas.search.join import done, find, keep_total
     from nas.search.launch import launch
     from nas.search.options import options_of
@@ -54,6 +55,9 @@ def worker(
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
+
+    def outage(words: str | None) -> None:
+        say("the database answers again" if words is None else words)
 
     folder = StudyFolder(studies_dir, study)
     found = find(folder, storage, wait=wait, say=say)
@@ -68,13 +72,13 @@ def worker(
         memory_share=memory_share,
     )
     number = 1 if workers is None and workers_per_gpu is None else workers
-    options = with_workers(options, options.check(), number, workers_per_gpu)
-    if workers_per_gpu == "auto":
-        say(auto_words(options))
-    options.check()
-    if done(folder, storage) >= options.trials:
-        say(f"Study {study} has all its {options.trials:,} trials.")
-        return
-    if trials is not None:
-        keep_total(folder, storage, trials)
+    space = options.check()
+    with Patience(outage, lambda: None, known=True):  # `find` has had its answer
+        if done(folder, storage) >= options.trials:
+            say(f"Study {study} has all its {options.trials:,} trials.")
+            return
+        options = with_workers(options, space, number, workers_per_gpu, say)
+        options.check()
+        if trials is not None:
+            keep_total(folder, storage, trials)
     raise typer.Exit(launch(options))

@@ -19,6 +19,8 @@ from nas.doctor.sides import DAMAGED
 from nas.doctor.trials import Trials
 from nas.errors import StudyError
 from nas.records import VERSION, Records, version_table
+from nas.search.liveness import is_locked
+from nas.studies import trainer
 from nas.study_folder import StudyFolder, aside
 
 PASSES = 8
@@ -70,13 +72,18 @@ def repair(folder: StudyFolder, url: str, *, backed_up: bool = False) -> Repaire
         backed_up: the user has a copy, which there has to be of a database on a server.
 
     Raises:
-        StudyError: workers of the study live; the database is on a server and there is no copy; another repair is at
-            work; and as for `examine`.
+        StudyError: workers of the study live, or its networks are refined or known ones trained beside it; the database
+            is on a server and there is no copy; another repair is at work; and as for `examine`.
         OSError: the disk is full or refuses.
     """
     address = parse_url(url)
     path = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
     with aside(folder, "repaired"):
+        trains = trainer(folder)
+        if trains is not None:
+            raise StudyError(
+                f"study {folder.name!r} is in use: {trains} runs on it; wait for its end, or stop it, then repair"
+            )
         found, busy = _look(folder, url)
         if busy:
             raise StudyError(
@@ -115,8 +122,8 @@ def _look(folder: StudyFolder, url: str) -> tuple[tuple[Finding, ...], set[str]]
     found = []
     if address.get_backend_name() == "sqlite":
         found.append(sqlite_file.look_over(Path(address.database or "")))
-        if found[0].problems:
-            return tuple(found), set()
+        if found[0].problems:  # who lives is not to be read then
+            return tuple(found), {path.stem for path in folder.workers.glob("*.lock") if is_locked(path)}
     else:
         found.append(Finding("database", f"{shown(address)}, whose pages its server looks after"))
     with closing(Records(url)) as records:

@@ -101,16 +101,21 @@ def _checkpoints(folder: StudyFolder, sides: Sides) -> Finding:
     under_way = sorted(folder.refining("x", "", 0).parent.glob("[!.]*.pt")) + sorted(
         (folder.path / "baselines").glob("[!.]*.pt")
     )
+    gone = 0
     for path in under_way:
-        if unsummed(_content(path) or b"") is None:
+        content = _content(path)
+        if content is None:  # its training has just ended
+            gone += 1
+        elif unsummed(content) is None:
             seen.problems.append(Problem(f"the checkpoint {path} is damaged", _mover(folder, path, again)))
         else:
             seen.whole += 1
     stray = [path for path in folder.paused("x").parent.glob("[!.]*") if path.stem not in paused]
     if stray:
         seen.notes.append(f"{len(stray)} checkpoints of trials that are not set aside, first {stray[0].name}")
-    every = len(paused) + len(under_way)
-    words = f"{seen.whole} of {every} as written: trials set aside {len(paused)}, trainings under way {len(under_way)}"
+    trainings = len(under_way) - gone
+    every = len(paused) + trainings
+    words = f"{seen.whole} of {every} as written: trials set aside {len(paused)}, trainings under way {trainings}"
     return Finding("checkpoints", words, *_both(seen))
 
 

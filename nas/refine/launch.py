@@ -16,6 +16,7 @@ from nas.baseline_rows import baselines
 from nas.errors import StudyError, written
 from nas.files import Files, elsewhere
 from nas.metric import in_words
+from nas.outage import Waiting
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.refine.display import Display
@@ -151,6 +152,7 @@ class _Crew:
         self._ready: set[int] = set()
         self._deaths: Counter[tuple[str, int] | None] = Counter()
         self._failed: list[str] = []
+        self._waiting = Waiting(display.say, "the training")
         self._errors: list[str] = []
         self._stopping = 0
 
@@ -223,6 +225,8 @@ class _Crew:
             self._fail("a worker broke down, which is a fault of nas:\n" + "".join(event["lines"][-40:]))
         elif kind == "say":
             self._display.say(event["words"])
+        elif kind == "outage":
+            self._waiting.heard(number, event["words"])
         elif kind == "ready":
             self._ready.add(number)
             self._hand_out(number)
@@ -254,6 +258,7 @@ class _Crew:
         task = self._held.pop(number, None)
         was_ready = number in self._ready
         self._ready.discard(number)
+        self._waiting.gone(number)
         if task is not None:
             self._display.given_up(number, task)
             self._queue.appendleft(task)

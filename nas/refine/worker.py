@@ -32,6 +32,7 @@ from nas.curve import EpochResult
 from nas.data import streaming
 from nas.errors import NasError, TrialFailed
 from nas.files import Files
+from nas.outage import Patience
 from nas.outcome import Outcome
 from nas.recipe import Recipe
 from nas.records import Records
@@ -215,9 +216,15 @@ def serve() -> int:
         except BrokenPipeError:
             os._exit(1)
 
+    def outage(words: str | None) -> None:
+        emit({"event": "outage", "words": words})
+
     threading.Thread(target=_listen, args=(lines, tasks, stop, ready), daemon=True).start()
     try:
-        with closing(RefineWorker(options, order["recipe"], order["number"], stop, emit)) as worker:
+        with (
+            Patience(outage, stop.check, known=True),  # the launcher has read the study there
+            closing(RefineWorker(options, order["recipe"], order["number"], stop, emit)) as worker,
+        ):
             ready.set()
             emit({"event": "ready"})
             while not stop.asked and (task := tasks.get()) is not None:
@@ -227,6 +234,8 @@ def serve() -> int:
                     emit({"event": "failed", "reason": failure.reason})
                 except Interrupted:
                     break
+        emit({"event": "over", "peak_mb": peak_memory_mb()})
+    except Interrupted:  # before the first training
         emit({"event": "over", "peak_mb": peak_memory_mb()})
     except NasError as error:
         emit({"event": "error", "message": str(error)})

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from nas.outage import Waiting
 from nas.pareto import front
 from nas.records import Point
 
@@ -49,7 +50,7 @@ class Display:
         self._peak_mb = 0.0
         self._seconds = self._machinery = 0.0
         self._why: str | None = None
-        self._without: set[int] = set()
+        self._waiting = Waiting(self.say, "the search")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
 
@@ -89,7 +90,7 @@ class Display:
         elif kind == "end":
             self._trial_ended(event)
         elif kind == "outage":
-            self._outage(number, event["words"])
+            self._waiting.heard(number, event["words"])
         elif kind == "over":
             self._peak_mb = max(self._peak_mb, event["peak_mb"])
             self._seconds += event.get("seconds", 0.0)
@@ -101,7 +102,7 @@ class Display:
     def gone(self, number: int) -> None:
         """Worker `number` has ended."""
         self._lines[number] = {}
-        self._without.discard(number)
+        self._waiting.gone(number)
         self.refresh()
 
     def refresh(self, force: bool = False) -> None:
@@ -137,18 +138,6 @@ class Display:
         if not self._seconds:
             return ""
         return f", machinery {100 * self._machinery / self._seconds:.1f} % of the workers' time"
-
-    def _outage(self, number: int, words: str | None) -> None:
-        """A worker waits for the database, or not any more: said once, though each of them notices."""
-        before = bool(self._without)
-        if words is None:
-            self._without.discard(number)
-        else:
-            self._without.add(number)
-        if words is not None and not before:
-            self.say(words)
-        elif before and not self._without:
-            self.say("the database answers again; the search goes on")
 
     def _trial_ended(self, event: dict[str, Any]) -> None:
         self._states[event["state"]] += 1

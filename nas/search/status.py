@@ -138,10 +138,11 @@ def _running(claims: Any, found: Any, alive: set[str]) -> tuple[Running, ...]:
         if row is None:
             lines.append(Running(worker, trial, None, 0, None))
             continue
-        # Optuna keeps local time without its zone: a moment of this host, in its own zone.
+        # Optuna keeps the universal time and does not say so.
         began = row["began"]
         began = datetime.fromisoformat(began) if isinstance(began, str) else began
-        seconds = None if began is None or row["before"] else max(0.0, (datetime.now() - began).total_seconds())
+        began = None if began is None or row["before"] else began.replace(tzinfo=UTC)
+        seconds = None if began is None else max(0.0, (datetime.now(UTC) - began).total_seconds())
         params = None if row["params"] is None else int(row["params"])
         lines.append(Running(worker, trial, params, int(row["epoch"] or 0), seconds))
     return tuple(sorted(lines, key=lambda one: (one.trial is None, one.trial)))
