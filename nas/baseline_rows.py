@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from nas.architecture import Architecture
 from nas.context import canonical
 from nas.errors import ArchitectureError, StudyError
+from nas.outage import repeated
 from nas.records import Records
+from nas.references import counted, module_params
 from nas.refined import recipe_hash
 from nas.tables import baseline_table
 
@@ -88,6 +90,16 @@ class Baseline:
         """What a study searches to make small."""
         return self.params if of == "params" else self.macs
 
+    @property
+    def module_params(self) -> int | None:
+        """Of a single module, its own parameters without the wrapper; else None."""
+        return module_params(self.name)
+
+    @property
+    def counted(self) -> str:
+        """Its parameters for a person; see `nas.references.counted`."""
+        return counted(self.name, self.params)
+
     def at(self, input_shape: tuple[int, int, int] | None) -> str:
         """``at 224x224`` where it was trained on images of another size than `input_shape`, a study's; else nothing."""
         _, height, width = self.input_shape
@@ -99,6 +111,7 @@ class Baseline:
         return tuple(row[label] / sum(row) if sum(row) else None for label, row in enumerate(self.confusion or ()))
 
 
+@repeated
 def add_baseline(records: Records, study: int, baseline: Baseline) -> None:
     """Write one training beside the study with this number; one that was done again replaces the earlier one.
 
@@ -124,6 +137,7 @@ def add_baseline(records: Records, study: int, baseline: Baseline) -> None:
         connection.execute(table.insert().values(study=study, **values))
 
 
+@repeated
 def baselines(records: Records, study: int) -> list[Baseline]:
     """What was trained beside the study with this number, in the order of kind, parameters, name, recipe and replicate.
 

@@ -157,10 +157,19 @@ def study_headline(records: Records, outcome: Outcome) -> Headline | None:
     Raises:
         StudyError: the database is out of reach, or damaged.
     """
-    number = records.study(outcome.study).id
+    line = study_line(records, outcome)
+    return headline(outcome.front, line, refinements(records, records.study(outcome.study).id)) if line else None
+
+
+def study_line(records: Records, outcome: Outcome) -> list[Baseline]:
+    """The networks of the line that were trained by the study's recipe; empty of none.
+
+    Raises:
+        StudyError: the database is out of reach, or damaged.
+    """
     recipe = outcome.identity.get("space", {}).get("recipe")
-    line = [one for one in baselines(records, number) if one.kind == "line" and dict(one.recipe) == recipe]
-    return headline(outcome.front, line, refinements(records, number)) if line else None
+    found = baselines(records, records.study(outcome.study).id)
+    return [one for one in found if one.kind == "line" and dict(one.recipe) == recipe]
 
 
 def _fresh(front: Sequence[Row], points: Mapping[str, Baseline], trainings: Sequence[Refinement]) -> Headline | None:

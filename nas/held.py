@@ -13,6 +13,9 @@ from nas.outcome import Outcome
 from nas.records import Row
 from nas.refined import Refinement, half_interval
 
+OPTIMISTIC = "selected on the same reading, optimistic"
+"""Of a network of the front that beats another by the reading for which it is on the front; see `Held.beaten_by`."""
+
 
 @dataclass(frozen=True)
 class Held:
@@ -56,7 +59,10 @@ class Held:
         )
 
     def beaten_by(self, outcome: Outcome) -> Row | None:
-        """The best network of the front with at most its cost, where that has at least its mean, one strictly."""
+        """The best network of the front with at most its cost, where that has at least its mean, one strictly.
+
+        The front was chosen by the same brief reading that is held against the mean here: say `OPTIMISTIC` beside it.
+        """
         cost = self.first.cost(outcome.cost)
         row = next((one for one in reversed(outcome.front) if one.cost <= cost), None)
         if row is None or row.val_accuracy is None or row.val_accuracy < self.mean:

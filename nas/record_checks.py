@@ -11,9 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from nas.architecture import RULES
+from nas.baseline_rows import Baseline
 from nas.errors import ArchitectureError, StudyError, choices
 from nas.metric import METRICS, Metric, metric_of
 from nas.records import Row
+from nas.refined import Refinement
 from nas.seeds import training_seed
 
 
@@ -37,8 +39,7 @@ def check(name: str, identity: Mapping[str, Any], settings: Mapping[str, Any], r
     for number, (seed, row) in enumerate(rows, start=1):
         with at(f"{name}, row {number}"):
             _check_row(seed, row, cost, epochs, classes)
-            if row.confusion is not None:
-                _check_confusion(row, row.confusion, classes, metric)
+            _check_answers(row, classes, metric)
             if (seed, row.trial) in trials:
                 raise ValueError(f"trial {row.trial} of study seed {seed} is there twice")
             trials.add((seed, row.trial))
@@ -57,8 +58,7 @@ def wrong(row: Row, identity: Mapping[str, Any], settings: Mapping[str, Any]) ->
     ended = replace(row, state="pruned", reason=row.reason or "set aside") if row.state == "paused" else row
     try:
         _check_row(identity["seed"], ended, settings["cost"], settings["epochs"], len(settings["classes"]))
-        if row.confusion is not None:
-            _check_confusion(row, row.confusion, len(settings["classes"]), metric_of(settings))
+        _check_answers(row, len(settings["classes"]), metric_of(settings))
     except ValueError as error:
         return str(error)
     return None
@@ -195,29 +195,18 @@ def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) 
     ):
         if given != true:
             raise ValueError(f"{what} is {given}, it should be {true}")
-    before = 0
-    for epoch, accuracy, loss in row.curve:
-        if not before < epoch <= epochs:
-            raise ValueError(f"the curve's epochs must rise from 1 to {epochs} at most, {epoch} follows {before}")
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"accuracy {accuracy} at epoch {epoch} is not in 0..1")
-        if not math.isfinite(loss):
-            raise ValueError(f"training loss {loss} at epoch {epoch} is not finite")
-        before = epoch
+    last = check_curve(row.curve, epochs)
     if row.state not in ("complete", "pruned", "failed"):
         raise ValueError(choices("state", row.state, ("complete", "pruned", "failed")))
     if (row.state == "complete") != (row.reason is None):
         raise ValueError(f"a {row.state} one has {'no reason' if row.reason is None else 'a reason'}")
     if row.killed and row.state != "failed":
         raise ValueError(f"a killed one is failed, not {row.state}")
-    if row.state == "complete" and before != epochs:
-        raise ValueError(f"a complete one ends at epoch {epochs}, not {before}")
+    if row.state == "complete" and last != epochs:
+        raise ValueError(f"a complete one ends at epoch {epochs}, not {last}")
     if row.state == "pruned" and not row.curve:
         raise ValueError("a pruned one has a curve")
-    if not (math.isfinite(row.seconds) and row.seconds >= 0):
-        raise ValueError(f"{row.seconds} seconds")
-    if not 1970 <= min(row.started_at, row.finished_at).year <= max(row.started_at, row.finished_at).year < 9999:
-        raise ValueError(f"it began {row.started_at} and ended {row.finished_at}")
+    check_times(row)
     for name, fits in _STOPPED.items():
         if (row.stopped or {}).get(name) is not None and not fits((row.stopped or {})[name]):
             raise ValueError(f"stopped: {name} is of another kind than a pruner writes")
@@ -226,9 +215,55 @@ def _check_row(study_seed: int, row: Row, cost: str, epochs: int, classes: int) 
             raise ValueError(f"coordinate {name} is {value}, not in 0..1")
 
 
-def _check_confusion(row: Row, matrix: Sequence[Sequence[int]], classes: int, metric: Metric) -> None:
+def _check_answers(row: Row, classes: int, metric: Metric) -> None:
+    if row.confusion is None:
+        return
     if row.state != "complete":
         raise ValueError(f"a {row.state} one has no confusion matrix")
+    check_confusion(row.confusion, classes, metric, row.val_accuracy)
+
+
+def check_curve(curve: Sequence[tuple[int, float, float]], epochs: int) -> int:
+    """Hold a learning curve to what must be true of it; its last epoch, 0 of none.
+
+    Raises:
+        ValueError: what is not.
+    """
+    before = 0
+    for epoch, accuracy, loss in curve:
+        if not before < epoch <= epochs:
+            raise ValueError(f"the curve's epochs must rise from 1 to {epochs} at most, {epoch} follows {before}")
+        if not 0 <= accuracy <= 1:
+            raise ValueError(f"accuracy {accuracy} at epoch {epoch} is not in 0..1")
+        if not math.isfinite(loss):
+            raise ValueError(f"training loss {loss} at epoch {epoch} is not finite")
+        before = epoch
+    return before
+
+
+def check_times(one: Row | Baseline | Refinement) -> None:
+    """Refuse a training that took a time or was at a time that nothing takes or is at.
+
+    Raises:
+        ValueError: which.
+    """
+    if not (math.isfinite(one.seconds) and one.seconds >= 0):
+        raise ValueError(f"{one.seconds} seconds")
+    if not 1970 <= min(one.started_at, one.finished_at).year <= max(one.started_at, one.finished_at).year < 9999:
+        raise ValueError(f"it began {one.started_at} and ended {one.finished_at}")
+
+
+def check_confusion(
+    matrix: Sequence[Sequence[int]], classes: int, metric: Metric, val_accuracy: float | None, off: float = 0.0
+) -> None:
+    """Hold a confusion matrix to the reading that it says more of.
+
+    Args:
+        off: by how much they may differ.
+
+    Raises:
+        ValueError: what is wrong.
+    """
     if len(matrix) != classes or any(len(line) != classes for line in matrix):
         raise ValueError(f"the confusion matrix is not {classes} x {classes}")
     images = [sum(line) for line in matrix]
@@ -238,8 +273,8 @@ def _check_confusion(row: Row, matrix: Sequence[Sequence[int]], classes: int, me
     read = sum(right) / sum(images)
     if metric == "balanced-accuracy":
         read = fmean(hits / there for hits, there in zip(right, images, strict=True) if there)
-    if read != row.val_accuracy:
-        raise ValueError(f"val_accuracy is {row.val_accuracy}, its confusion matrix says {read}")
+    if val_accuracy is None or abs(read - val_accuracy) > off:
+        raise ValueError(f"val_accuracy is {val_accuracy}, its confusion matrix says {read}")
 
 
 @contextmanager

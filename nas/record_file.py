@@ -1,7 +1,8 @@
 """A study's evaluations as one file that travels: gzip of a CSV, whose first line says what the study is.
 
-The first line is ``# `` and JSON, so that ``pandas.read_csv(path, comment="#")`` reads the rest. The same records are
-the same bytes, and what `write` wrote `read` takes: both hold the rows to the same checks.
+The first line is ``# `` and JSON, and so is a line for each known network and each full training that is recorded
+beside the evaluations, so that ``pandas.read_csv(path, comment="#")`` reads the rest. The same records are the same
+bytes, and what `write` wrote `read` takes: both hold the rows to the same checks.
 """
 
 from __future__ import annotations
@@ -9,30 +10,33 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nas.architecture import Architecture
+from nas.baseline_rows import Baseline, baselines
 from nas.beside import beside
 from nas.context import canonical
 from nas.errors import StudyError, choices
 from nas.files import OF_ONE_FOLDER
+from nas.record_cells import deep, parsed, value_of
 from nas.record_checks import at, check
+from nas.record_trainings import check_trainings, line_of, read_lines
 from nas.records import Records, Row
+from nas.refined import Refinement, refinements
 
 FORMAT = "nas records"
-NUMBER = 2
-"""Of the format; a file with a higher number was written by a newer nas and is refused. The first had no confusion."""
+NUMBER = 3
+"""Of the format; a file with a higher number was written by a newer nas and is refused. The first had no confusion, the
+second no trainings beside evaluations: where there are none it still is what is written, and an older nas reads it."""
 
 COLUMNS = ("study_seed", *Row.__dataclass_fields__)
-_INTEGERS = ("study_seed", "trial", "params", "macs", "cost", "seed", "threads")
 _JSON = ("stopped", "coordinates", "versions")
 _MOMENTS = ("started_at", "finished_at")
 _OPTIONAL = ("reason", "source", "val_accuracy", "confusion", *_JSON)
@@ -50,12 +54,14 @@ class RecordFile:
         name: the study's.
         identity, settings: as its records keep them.
         rows: (study seed, evaluation); a table of a benchmark has the same networks under several seeds.
+        trainings: known networks and full trainings of the identity's seed, in the order of their records.
     """
 
     name: str
     identity: Mapping[str, Any]
     settings: Mapping[str, Any]
     rows: tuple[tuple[int, Row], ...]
+    trainings: tuple[Baseline | Refinement, ...] = ()
 
     @classmethod
     def of_study(cls, records: Records, name: str) -> RecordFile:
@@ -68,7 +74,11 @@ class RecordFile:
         seed = int(study.identity.get("seed", 0))
         ended = tuple((seed, row) for row in records.rows(name, confusions=True) if row.state != "paused")
         settings = {name: value for name, value in study.settings.items() if name not in OF_ONE_FOLDER}
-        return cls(name, study.identity, settings, ended)
+        trainings: tuple[Baseline | Refinement, ...] = (
+            *baselines(records, study.id),
+            *refinements(records, study.id),
+        )
+        return cls(name, study.identity, settings, ended, trainings)
 
     @property
     def study_seeds(self) -> tuple[int, ...]:
@@ -84,7 +94,17 @@ class RecordFile:
         if seed not in self.study_seeds:
             raise StudyError(f"no rows of study seed {seed}: the file has {', '.join(map(str, self.study_seeds))}")
         identity, settings = {**self.identity, "seed": seed}, {**self.settings, "seed": seed}
-        return replace(self, identity=identity, settings=settings, rows=tuple(r for r in self.rows if r[0] == seed))
+        rows = tuple(row for row in self.rows if row[0] == seed)
+        trainings = self.trainings if seed == self.identity["seed"] else ()
+        return replace(self, identity=identity, settings=settings, rows=rows, trainings=trainings)
+
+    @property
+    def words(self) -> str:
+        """How much it holds, for a person."""
+        known = sum(isinstance(one, Baseline) for one in self.trainings)
+        counts = (known, "of known networks"), (len(self.trainings) - known, "in full")
+        each = [f"{count:,} training{'s' * (count != 1)} {what}" for count, what in counts if count]
+        return ", ".join([f"{len(self.rows):,} evaluations", *each])
 
 
 def write(path: Path, file: RecordFile) -> None:
@@ -95,9 +115,10 @@ def write(path: Path, file: RecordFile) -> None:
         OSError: `path` cannot be written; an earlier file is left as it was.
     """
     check(str(path), file.identity, file.settings, file.rows)
-    header = {"format": FORMAT, "number": NUMBER, "nas": version("nas")}
+    check_trainings(str(path), file.identity, file.settings, file.rows, file.trainings)
+    header = {"format": FORMAT, "number": NUMBER if file.trainings else NUMBER - 1, "nas": version("nas")}
     header |= {"name": file.name, "identity": file.identity, "settings": file.settings}
-    lines = [f"# {canonical(header)}", ",".join(COLUMNS)]
+    lines = [f"# {canonical(header)}", *map(line_of, file.trainings), ",".join(COLUMNS)]
     lines += [",".join(map(_quoted, _cells(seed, row))) for seed, row in file.rows]
     buffer = io.BytesIO()
     content = ("\n".join(lines) + "\n").encode()
@@ -134,6 +155,8 @@ def read(path: Path) -> RecordFile:
         raise StudyError(f"{path} is not text ({error.reason}); copy or download it again") from error
     first, _, body = text.partition("\n")
     header = _header(path, first)
+    beside, body = _comments(body) if header["number"] > 2 else ([], body)
+    trainings = read_lines(str(path), beside)
     networks: dict[str, Architecture] = {}
     rows: list[tuple[int, Row]] = []
     longest = csv.field_size_limit(_LONGEST_CELL)
@@ -150,14 +173,26 @@ def read(path: Path) -> RecordFile:
         raise StudyError(f"{path}, row {len(rows) + 1}: not CSV ({error})") from error
     finally:
         csv.field_size_limit(longest)
-    file = RecordFile(header["name"], header["identity"], header["settings"], tuple(rows))
+    file = RecordFile(header["name"], header["identity"], header["settings"], tuple(rows), trainings)
     check(str(path), file.identity, file.settings, file.rows)
+    check_trainings(str(path), file.identity, file.settings, file.rows, file.trainings)
     return file
+
+
+def _comments(body: str) -> tuple[list[str], str]:
+    """The lines before the table, and the table."""
+    lines, start = list[str](), 0
+    while body.startswith("# ", start):
+        end = body.find("\n", start)
+        end = len(body) if end < 0 else end
+        lines.append(body[start:end])
+        start = end + 1
+    return lines, body[start:]
 
 
 def _header(path: Path, line: str) -> dict[str, Any]:
     try:
-        header = _parsed(line.removeprefix("# ")) if line.startswith("# ") else None
+        header = parsed(line.removeprefix("# ")) if line.startswith("# ") else None
         canonical(header)  # a number beyond floats could be read, and not written
     except ValueError:
         header = None
@@ -169,18 +204,9 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     for name, kind in (("name", str), ("identity", dict), ("settings", dict)):
         if not isinstance(header.get(name), kind):
             raise StudyError(f"{path}: its header has no {name}; export it again")
-    if _deep(header):
+    if deep(header):
         raise StudyError(f"{path}: its header is nested too deep; export it again")
     return header
-
-
-def _deep(value: Any, most: int = 50) -> bool:
-    """Whether JSON data has lists or objects in each other more than `most` times: Python writes no 1,000."""
-    inside = [value]
-    for _ in range(most):
-        nested = [item.values() if isinstance(item, dict) else item for item in inside if isinstance(item, dict | list)]
-        inside = [item for items in nested for item in items]
-    return bool(inside)
 
 
 def _compare_columns(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:
@@ -229,103 +255,7 @@ def _row(cells: dict[str, str], networks: dict[str, Architecture]) -> tuple[int,
         if cell == "" and name in _OPTIONAL:
             values[name] = None
             continue
-        try:
-            values[name] = networks.get(cell) if name == "architecture" else _READERS.get(name, str)(cell)
-        except (ValueError, TypeError, OverflowError) as error:  # the last: a whole number too large for a float
-            short = cell if len(cell) <= 60 else f"{cell[:57]}..."
-            raise ValueError(f"{name} {short!r}: {error}") from error
+        values[name] = networks.get(cell) if name == "architecture" else value_of(name, cell)
     if values["architecture"] is None:  # the same network comes once for each study seed
         values["architecture"] = networks[cells["architecture"]] = Architecture.from_json(cells["architecture"])
     return values.pop("study_seed"), Row(**values)
-
-
-def _integer(cell: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,19}", cell) or int(cell) >= 2**63:
-        raise ValueError("not a whole number in 0..2**63 - 1")
-    return int(cell)
-
-
-def _number(cell: str) -> float:
-    if not re.fullmatch(r"[-+.0-9eE]+", cell):
-        raise ValueError("not a number")
-    return float(cell)
-
-
-def _boolean(cell: str) -> bool:
-    if cell not in ("true", "false"):
-        raise ValueError("neither true nor false")
-    return cell == "true"
-
-
-def _moment(cell: str) -> datetime:
-    moment = datetime.fromisoformat(cell)
-    if moment.utcoffset() != timedelta(0):
-        raise ValueError("not in UTC")
-    return moment.astimezone(UTC)
-
-
-def _points(cell: str) -> tuple[tuple[int, float, float], ...]:
-    points = []
-    for point in _parsed(cell):
-        epoch, accuracy, loss = point
-        if isinstance(epoch, bool) or not isinstance(epoch, int):
-            raise ValueError("an epoch is a whole number")
-        points.append((epoch, _real(accuracy), _real(loss)))
-    return tuple(points)
-
-
-def _matrix(cell: str) -> tuple[tuple[int, ...], ...]:
-    lines = tuple(map(tuple, _parsed(cell)))
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for line in lines for n in line):
-        raise ValueError("numbers of images are whole and at least 0")
-    return lines
-
-
-def _object(cell: str) -> dict[str, Any]:
-    value = _parsed(cell)
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
-def _coordinates(cell: str) -> dict[str, float]:
-    return {name: _real(value) for name, value in _object(cell).items()}
-
-
-def _versions(cell: str) -> dict[str, str]:
-    value = _object(cell)
-    if not all(isinstance(number, str) for number in value.values()):
-        raise ValueError("a version is text")
-    return value
-
-
-def _real(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _parsed(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not a finite number")
-
-    try:
-        value = json.loads(text, parse_constant=refuse)
-        if "\\u" in text:  # it may be half a character, which can be written nowhere; some stand for a path's bytes
-            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    return value
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(_INTEGERS, _integer),
-    **dict.fromkeys(("val_accuracy", "seconds"), _number),
-    **dict.fromkeys(_MOMENTS, _moment),
-    "killed": _boolean,
-    "curve": _points,
-    "confusion": _matrix,
-    "stopped": _object,
-    "coordinates": _coordinates,
-    "versions": _versions,
-}

@@ -39,7 +39,8 @@ class Reference:
         source: where it is from.
         input_shape: (channels, height, width) of the images that it reads.
         published_classes: of the network that was published.
-        published: what was reported there; empty where nothing was.
+        published: what was reported there, of one run; empty where nothing was.
+        watched_test: that run read the test images after every epoch, as nothing here does.
         design: (input_shape, classes) -> the network as data.
         module: of a single module that stands in a wrapper, the module; `design` is the wrapper with it.
         source_names: what its source calls its modules, by depth; empty where it numbers them.
@@ -57,6 +58,7 @@ class Reference:
     module: InceptionWidths | None = None
     source_names: tuple[str, ...] = ()
     initialisation: Literal["default", "kaiming-normal"] = "default"
+    watched_test: bool = False
 
     def network(self, classes: int) -> Architecture | PlainNetwork:
         """The network as data.
@@ -147,6 +149,21 @@ def reference(name: str) -> Reference:
     if name not in REFERENCES:
         raise ArchitectureError(choices("reference network", name, REFERENCES))
     return REFERENCES[name]
+
+
+def module_params(name: str) -> int | None:
+    """Parameters of the module alone where `name` is a single module, which stands in a wrapper; else None."""
+    return REFERENCES[name].module_params if name in REFERENCES else None
+
+
+def counted(name: str, params: int) -> str:
+    """A network's parameters for a person; of a single module with its wrapper, and those of the module alone.
+
+    Args:
+        name: of any network.
+    """
+    alone = module_params(name)
+    return f"{params:,} parameters" if alone is None else f"{params:,} with its wrapper, the module alone {alone:,}"
 
 
 _WRAPPER = (Conv(256, 3, batch_norm=True, bias=True), MaxPool(4, 4, ceil=False))  # 32x32 -> 8x8
@@ -304,15 +321,15 @@ REFERENCES: dict[str, Reference] = {
         ),
         Reference(
             "alexnet-cifar-plain", "5 convs, 3 linear layers, dropout", _NOTEBOOKS, _CIFAR, 10,
-            "CIFAR-10, 10 epochs: 78.58 % test (best epoch 79.05 %)", _alexnet_cifar_plain,
+            "CIFAR-10, 10 epochs: 78.58 % test (best epoch 79.05 %)", _alexnet_cifar_plain, watched_test=True,
         ),
         Reference(
             "alexnet-cifar", "5 convs, global average pool", _NOTEBOOKS, _CIFAR, 10,
-            "CIFAR-10, 10 epochs: 81.14 % test", _alexnet_cifar,
+            "CIFAR-10, 10 epochs: 81.14 % test", _alexnet_cifar, watched_test=True,
         ),
         Reference(
             "nin-cifar", "network in network, 4 blocks", _NOTEBOOKS, _CIFAR, 10,
-            "CIFAR-10, 10 epochs: 74.27 % test", _nin_cifar,
+            "CIFAR-10, 10 epochs: 74.27 % test", _nin_cifar, watched_test=True,
         ),
     )
 }  # fmt: skip

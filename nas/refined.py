@@ -85,6 +85,7 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(dict(recipe)).encode()).hexdigest()
 
 
+@repeated
 def add_refinement(records: Records, study: int, refinement: Refinement) -> None:
     """Write one full training of the study with this number; one that was done again replaces the earlier one.
 

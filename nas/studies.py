@@ -139,8 +139,9 @@ def users(folder: StudyFolder) -> str | None:
     Raises:
         StudyError: the database is locked, so that somebody may.
     """
-    if is_locked(folder.path / "refine.lock"):
-        return "nas refine or nas baselines line"
+    trains = trainer(folder)
+    if trains is not None:
+        return trains
     found = sum(is_locked(path) for path in folder.workers.glob("*.lock"))
     try:
         with _opened(folder) as records:
@@ -150,6 +151,15 @@ def users(folder: StudyFolder) -> str | None:
         if _is_lock(error):
             raise
     return f"a search with {found} worker{'s' * (found != 1)}" if found else None
+
+
+def trainer(folder: StudyFolder) -> str | None:
+    """The command, no search, that trains networks of the study here; None where there is none."""
+    if is_locked(folder.path / "refine.lock"):
+        return "nas refine or nas baselines line"
+    if any(is_locked(path) for path in (folder.path / "baselines").glob("*.lock")):
+        return "nas baselines train"
+    return None
 
 
 def delete(folder: StudyFolder) -> None:

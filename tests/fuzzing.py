@@ -56,6 +56,7 @@ def packed(data: bytes) -> None:
 
 def unpacked(path: Path) -> None:
     file = read(path)
+    assert all(one.epochs and len(one.recipe_hash) == 64 for one in file.trainings)
     for seed in file.study_seeds:
         outcome = outcome_of(file.of_seed(seed))
         assert outcome.headline

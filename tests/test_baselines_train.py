@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from nas.baselines.options import TrainOptions
 from nas.baselines.published import Published
 from nas.baselines.train import train
 from nas.cli import main
-from nas.data import load_dataset
+from nas.data import load_dataset, streaming
 from nas.errors import ArchitectureError, DataError, DeviceError, NasError, StudyError, TrialFailed
 from nas.evaluation import evaluate
 from nas.models import build_reference
@@ -258,6 +259,42 @@ def test_the_same_training_in_another_process_is_waited_for(tmp_path: Path) -> N
     assert len(recorded(tmp_path)) == 2
 
 
+def test_a_lock_file_that_was_taken_away_holds_nobody_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened, then unlinked by the training that ended: the lock is taken on the file that others will find."""
+    path = tmp_path / "baselines" / "a.lock"
+    real, calls = fcntl.flock, []
+
+    def flock(file: Any, how: int) -> None:
+        if not calls:
+            path.unlink()
+        calls.append(how)
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with train_module._locked(path, "a"):
+        assert len(calls) == 2
+        with pytest.raises(StudyError, match="another command trains a"):
+            train_module._locked(path, "a")
+
+
+def test_a_study_is_not_deleted_under_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    delete = ["studies", "delete", STUDY, "--yes", "--studies-dir", str(tmp_path)]
+
+    def say(line: str) -> None:
+        if line.startswith("epoch 1 "):
+            assert main(delete) == 1
+            assert f"study '{STUDY}' is in use: nas baselines train runs on it" in capsys.readouterr().err
+
+    train(options(tmp_path), say)
+    assert len(recorded(tmp_path)) == 1
+    assert main(delete) == 0
+
+
+def test_the_three_that_watched_the_test_images_say_so() -> None:
+    watched = {name for name, one in references.REFERENCES.items() if one.watched_test}
+    assert watched == {"alexnet-cifar-plain", "alexnet-cifar", "nin-cifar"}
+
+
 # By the study's recipe
 
 
@@ -356,11 +393,25 @@ def test_a_study_of_an_older_layout_is_brought_up_to_date(tmp_path: Path) -> Non
             DataError,
             "images of 'digits' are 1x8x8, little reads 3x8x8: --resize 8 loads them so",
         ),
+        (
+            {"resize": 16, "memory": 240_000},
+            DeviceError,
+            "batches of 32 images at 3x16x16 need at least 0.000394 GB .* take a smaller --resize",
+        ),
+        (
+            {"resize": 10, "memory": 500_000},  # a step fits, all images do not
+            DataError,
+            "1,797 images of 1x8x8 at an input of 3x10x10 need 0.00108 GB .* or a smaller --resize",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    tmp_path: Path, change: dict[str, Any], kind: type[NasError], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], kind: type[NasError], words: str
 ) -> None:
+    change = dict(change)
+    if "memory" in change:
+        there = change.pop("memory")
+        monkeypatch.setattr(streaming, "memory", lambda: there)
     with pytest.raises(kind, match=words) as error:
         run(tmp_path, **change)
     assert "\n" not in str(error.value)
@@ -436,7 +487,7 @@ def test_the_command_prints_a_line_or_json(tmp_path: Path, capsys: pytest.Captur
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].split()[:4] == ["little", "published", "2", "0"]
     assert "validation images come out of the training images, as the study's split says" in err
-    assert "The published run trained on all of its images; its accuracy is on test images" in err
+    assert "The published accuracy is of one run, which trained on all of its images; it is on test images" in err
     assert main(command(tmp_path, "--json")) == 0
     found = json.loads(capsys.readouterr().out)
     (row,) = recorded(tmp_path)
@@ -444,6 +495,19 @@ def test_the_command_prints_a_line_or_json(tmp_path: Path, capsys: pytest.Captur
     assert found["recipe"] == row.recipe
     assert found["confusion"] == [list(line) for line in row.confusion or ()]
     assert found["class_accuracies"] == list(row.class_accuracies)
+
+
+def test_before_a_training_stands_what_its_published_run_did_and_both_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = replace(references.REFERENCES["little"], module=references.V1, watched_test=True)
+    monkeypatch.setitem(references.REFERENCES, "little", one)
+    assert main(command(tmp_path)) == 0
+    err = capsys.readouterr().err
+    assert "of one run, which trained on all of its images, and watched the test images every epoch; it is on" in err
+    both = f"{one.params(10):,} with its wrapper, the module alone 177,376"
+    assert f"little, {both}, at 3x8x8, by the published recipe" in err
+    assert f"little: {both}." in err
 
 
 def test_ctrl_c_ends_with_130_and_keeps_whole_epochs(

@@ -82,6 +82,20 @@ def test_the_table_and_its_words(capsys: Captured) -> None:
     assert "no modules" in lines["nin-cifar"]
     assert "inception-v1-module in its wrapper: 210,756 parameters, 18,408,448 MACs at 3x32x32, 100 classes" in said.err
     assert "googlenet with its auxiliary heads, in training:" in said.err
+    assert "CIFAR-10, 10 epochs: 81.14 % test *" in lines["alexnet-cifar"]
+    assert "CIFAR-10, 30 epochs: 71.69 % test " in lines["small-googlenet"]
+    assert "*" not in lines["small-googlenet"]
+    assert "% test" not in lines["googlenet"]
+    assert (
+        "one run each. * The runs of alexnet-cifar-plain, alexnet-cifar, nin-cifar also watched the test images"
+        in said.err
+    )
+    entries = listed(capsys)
+    assert {name for name, entry in entries.items() if entry["watched_test"]} == {
+        "alexnet-cifar-plain",
+        "alexnet-cifar",
+        "nin-cifar",
+    }
 
 
 @pytest.mark.parametrize("words", [["--classes", "0"], ["--classes", "ten"], ["--classes", "99999999"]])

@@ -19,18 +19,20 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.baseline_rows import Baseline, add_baseline
 from nas.cache import EvaluationCache
 from nas.cli import main
 from nas.context import Context
 from nas.errors import StudyError
 from nas.record_file import read, write
 from nas.records import Records, Row
+from nas.refined import add_refinement
 from nas.search import restore as restoring
 from nas.search.claims import Claims
 from nas.search.restore import GAPS, restore
 from nas.study_folder import StudyFolder, aside
 from tests.fake_study import write_study
-from tests.test_record_file import FILE, record_file, rows
+from tests.test_record_file import FILE, record_file, rows, trainings
 
 ROWS = rows(30)
 
@@ -69,6 +71,40 @@ def test_export_import_export_gives_the_same_bytes(exported: Path, capsys: pytes
     assert read(again) == FILE
     assert [path.name for path in studies.iterdir()] == ["fake"]
     assert [path.name for path in (studies / "fake").iterdir()] == ["study.db"]
+
+
+def test_what_was_trained_beside_and_in_full_goes_out_and_comes_back(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line, references, headline and refinements; what needs their weights says so."""
+    studies = exported.parent / "before"
+    with closing(Records(StudyFolder(studies, "fake").url)) as records:
+        number = records.study("fake").id
+        for one in trainings():
+            if isinstance(one, Baseline):
+                add_baseline(records, number, one)
+            else:
+                add_refinement(records, number, one)
+    path, again = exported.parent / "whole.csv.gz", exported.parent / "again.csv.gz"
+    assert main(["records", "export", "fake", "--output", str(path), "--studies-dir", str(studies)]) == 0
+    counts = "30 evaluations, 2 trainings of known networks, 4 trainings in full"
+    assert capsys.readouterr().err == f"Study fake: {counts}\n"
+    assert imported(path, "--study", "copy") == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"Study copy: {counts} from {path}."
+    assert second.startswith("Their weights are not in a file: ")
+    place = ["--studies-dir", str(exported.parent / "studies")]
+    assert main(["records", "export", "copy", "--output", str(again), *place]) == 0
+    assert read(again) == replace(read(path), name="copy")
+    capsys.readouterr()
+    said = []
+    for name, there in (("fake", "before"), ("copy", "studies")):
+        assert main(["front", name, "--json", "--with-baselines", "--studies-dir", str(exported.parent / there)]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert "nin-cifar" in said[0]
+    assert main(["export", "copy", "--pick", "trial:0", *place]) == 1
+    assert "they lie on the machine that trained them" in capsys.readouterr().err
 
 
 def test_front_and_report_are_those_of_the_study(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ JSON = st.recursive(
 DEEP = "[" * 100_000 + "]" * 100_000
 ARCHITECTURE: dict[str, Any] = json.loads((CORPUS / "architecture" / "three-modules").read_text())
 RECORDS = (CORPUS / "records" / "four-rows").read_text()
+TRAININGS = (CORPUS / "records" / "trainings").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
@@ -115,6 +116,15 @@ def test_records_whose_header_says_something_else(data: st.DataObject) -> None:
     header = json.loads(first.removeprefix("# "))
     rows = data.draw(st.sampled_from([rest, rest.partition("\n")[0]]))
     assert fault("records", f"# {json.dumps(_changed(header, data))}{newline}{rows}".encode()) is None
+
+
+@some
+@given(st.data())
+def test_a_training_with_one_value_changed(data: st.DataObject) -> None:
+    header, *lines = TRAININGS.split("\n")
+    number = data.draw(st.integers(0, 3))
+    lines[number] = f"# {json.dumps(_changed(json.loads(lines[number].removeprefix('# ')), data))}"
+    assert fault("records", "\n".join([header, *lines]).encode("utf-8", "surrogatepass")) is None
 
 
 @few

@@ -22,11 +22,12 @@ from nas.held import Held, held
 from nas.library import load_study
 from nas.outcome import Outcome
 from nas.records import Records
+from nas.refined import add_refinement
 from nas.report.figures import front_figure
 from nas.report.page import page
 from nas.study_folder import StudyFolder
-from tests.fake_study import HOSTILE, write_study
-from tests.refining import networks
+from tests.fake_study import EPOCHS, HOSTILE, write_study
+from tests.refining import networks, refinement
 from tests.test_baseline_rows import baseline
 
 MATRIX = tuple(tuple(5 if a == t else int(a == t + 1) for a in range(10)) for t in range(10))
@@ -139,19 +140,88 @@ def test_the_table_has_them_by_cost_and_who_beats_them(folder: StudyFolder, caps
     assert names[0].startswith("<script>")
     assert names[1:] == ["trial 0", "line 1", "trial 1", "line 2", "trial 2", "big", "big"]
     assert [" ".join(line.split()) for line in lines[-2:]] == [
-        "big 9,000 50,000 0.8300 0.0424 2 2 published recipe; beaten by trial 2",
+        "big 9,000 50,000 0.8300 0.0424 2 2 published recipe; beaten by trial 2 *",
         "big 9,000 50,000 0.9900 1 9 study recipe, at 32x32",
     ]
     assert "knee" in out
+    assert "* selected on the same reading, optimistic: `nas refine fake` trains the front with fresh seeds." in err
     assert "The study's trials have 9 epochs: other numbers do not compare like with like." in err
 
 
-def test_without_the_flag_the_front_is_as_it_was(
+def test_without_the_flag_the_table_is_as_it_was_and_the_plot_has_the_line_alone(
     folder: StudyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = write(tmp_path, [])
-    for more in ((), ("--json",)):
-        assert front(folder, capsys, *more) == front(bare, capsys, *more)
+    for more in ("--no-plot", "--json"):
+        assert front(folder, capsys, more) == front(bare, capsys, more)
+    drawn = front(folder, capsys)[0]
+    assert "□ GoogLeNet's proportions" in drawn.splitlines()[-1]
+    assert "known network" not in drawn
+    assert "proportions" not in front(bare, capsys)[0]
+
+
+def test_the_line_in_full_is_drawn_in_the_terminal_and_the_dashboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *_, second, first = known()
+    folder = write(tmp_path, [first, second], optuna_tables=True)
+    records = Records(folder.url)
+    for row in networks()[:2]:
+        for replicate in (1, 2):
+            add_refinement(records, 1, refinement(row, 0.75, replicate))
+            line = replace(row, trial=-1, key=f"line {row.trial + 1}")
+            add_refinement(records, 1, refinement(line, 0.74, replicate))
+    records.close()
+    legend = " ".join(front(folder, capsys)[0].splitlines()[-2:])
+    assert "■ these in full, mean" in legend
+    (plot,) = [one for one in detail(folder)["plotly_graph_objects"] if one["id"] == FRONT]
+    drawn = {trace.get("name"): trace for trace in json.loads(plot["graph_object"])["data"]}
+    assert drawn["GoogLeNet's proportions, 8 epochs (2)"]["y"] == [0.74, 0.74]
+    assert "GoogLeNet's proportions, 2 epochs (2)" in drawn
+
+
+def test_the_headline_is_an_entry_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *_, second, first = known()
+    line = [replace(one, recipe={"epochs": EPOCHS}) for one in (first, second)]
+    folder = write(tmp_path, line)
+    plain = json.loads(front(folder, capsys, "--json")[0])
+    *_, last = json.loads(front(folder, capsys, "--json", "--with-baselines")[0])
+    assert {one.get("kind") for one in plain} == {None}
+    assert set(plain[0]) <= set(last)
+    assert (last["kind"], last["params"]) == ("headline", None)
+    assert last["selected_on_the_same_reading"] is True
+    assert last["at_equal_params"]["costs"] == [1_000, 2_000]
+
+
+def test_a_single_module_has_both_counts_wherever_its_point_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "inception-v1-module"
+    folder = write(tmp_path, [baseline(name, params=187_626, recipe_name="study", confusion=None)])
+    both = "187,626 with its wrapper, the module alone 177,376"
+    assert "; the module alone 177,376" in front(folder, capsys, "--with-baselines", "--no-plot")[0]
+    entry = json.loads(front(folder, capsys, "--json", "--with-baselines")[0])[-1]
+    assert (entry["params"], entry["module_params"]) == (187_626, 177_376)
+    outcome, found = read(folder)
+    (hover,) = [text for trace in front_figure(outcome, found).data for text in trace.hovertext or () if name in text]
+    assert f"<br>{both}; " in hover
+    assert f'<td class="number">{both}</td>' in page(outcome, known=found)
+    assert baseline(params=1_234).counted == "1,234 parameters"
+
+
+def test_the_report_says_what_published_accuracies_are(tmp_path: Path) -> None:
+    def words(*names: str) -> str:
+        outcome, _ = read(folder)
+        return page(outcome, known=held([baseline(name, confusion=None) for name in names]))
+
+    folder = write(tmp_path, [])
+    text = words("nin-cifar", "small-googlenet", "alexnet-cifar")
+    assert (
+        "These are as reported there, one run each, and the runs of nin-cifar, alexnet-cifar watched the test images "
+        "every epoch, which nothing here does." in text
+    )
+    assert "These are as reported there, one run each. A network" in words("small-googlenet")
+    assert "as reported" not in words("googlenet", "other")
 
 
 def test_for_programs_they_follow_the_front(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +234,7 @@ def test_for_programs_they_follow_the_front(folder: StudyFolder, capsys: pytest.
     assert set(plain[0]) <= set(big)
     assert (big["trial"], big["cost"], big["val_accuracy"], big["beaten_by"]) == (None, 9_000, pytest.approx(0.83), 2)
     assert [one["val_accuracy"] for one in big["trainings"]] == [0.80, 0.86]
+    assert (big["selected_on_the_same_reading"], more["big", "study"]["selected_on_the_same_reading"]) == (True, None)
     assert more["big", "study"]["std"] is None
 
 
@@ -232,7 +303,8 @@ def test_the_report_has_a_line_each_and_the_answers_rows_true(folder: StudyFolde
     start = text.index("<h2>Known networks</h2>")
     section = text[start : text.index("</section>", start)]
     assert section.count(">beaten by<") == 1
-    assert "<td>trial 2, 0.9000</td>" in section
+    assert "<td>trial 2, 0.9000, optimistic</td>" in section
+    assert "that one was selected on the same reading, optimistic." in section
     assert "<td>study, at 32x32</td>" in section
     assert section.count("<details>") == 2
     both = section[section.index("2 seeds together") : section.index("</details>")]

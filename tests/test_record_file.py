@@ -20,12 +20,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from nas import record_file as module
+from nas.baseline_rows import Baseline
 from nas.errors import StudyError
+from nas.record_checks import _STOPPED
 from nas.record_file import COLUMNS, RecordFile, read, write
 from nas.records import Row
+from nas.references import REFERENCES
+from nas.refined import Refinement
 from nas.seeds import training_seed
-from tests.fake_study import EPOCHS, identity, settings
+from tests.fake_study import EPOCHS, architecture, identity, settings
 from tests.fake_study import rows as fake_rows
+from tests.refining import refinement
+from tests.test_baseline_rows import baseline
 
 IMAGES = 10_000
 
@@ -108,6 +115,146 @@ def test_balanced_accuracy_is_held_to_the_mean_over_classes(tmp_path: Path) -> N
             write(tmp_path / "b.csv.gz", replace(file, settings={**FILE.settings, "metric": wrong}))
 
 
+def trainings() -> tuple[Baseline | Refinement, ...]:
+    """A known network, a point of the line, and full trainings of that point and of a trial."""
+    row, point = FILE.rows[0][1], architecture(0.9, (0.6, 0.5, 0.4))
+    shape, plain = (3, 32, 32), REFERENCES["nin-cifar"]
+
+    def beside(name: str, key: str, **changes: Any) -> Baseline:
+        one = baseline(name, key=key, recipe_name="study", seed=training_seed(0, key), dataset="0", split="0")
+        return replace(one, **{"confusion": None, **changes})
+
+    nin = beside(
+        "nin-cifar",
+        "abc",
+        params=plain.params(10),
+        macs=plain.macs(10),
+        input_shape=shape,
+        recipe_name="published",
+        val_accuracy=0.9,
+        curve=((1, 0.5, 2.0), (2, 0.9, 1e-300)),
+        confusion=matrix(0.9),
+        started_at=datetime(2026, 5, 4, 12, 0, 0, 123, tzinfo=UTC),
+        device='a "gpu", # 1',
+    )
+    sizes = {"params": point.params, "macs": point.macs, "architecture": point, "weights_sha256": None}
+    line = beside("x 0.9", point.key, kind="line", versions=None, **sizes)
+    full = [
+        replace(refinement(one, 0.8, replicate), seed=training_seed(0, one.key, replicate))
+        for one in (replace(row, trial=-1, key=point.key), row)
+        for replicate in (1, 2)
+    ]
+    return nin, line, *full
+
+
+def test_known_networks_and_full_trainings_come_along(tmp_path: Path) -> None:
+    file = replace(FILE, trainings=trainings())
+    write(tmp_path / "a.csv.gz", file)
+    found = read(tmp_path / "a.csv.gz")
+    assert found == file
+    write(tmp_path / "b.csv.gz", found)
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    again = replace(file, trainings=changed(NIN, confusion=matrix(0.9001)))  # as a GPU may read it
+    write(tmp_path / "c.csv.gz", again)
+    assert read(tmp_path / "c.csv.gz") == again
+    assert file.words == "30 evaluations, 2 trainings of known networks, 4 trainings in full"
+    lines = gzip.decompress((tmp_path / "a.csv.gz").read_bytes()).decode().split("\n")
+    assert json.loads(lines[0][2:])["number"] == 3
+    assert [line[:9] for line in lines[1:7]] == ['# {"basel'] * 2 + ['# {"refin'] * 4
+    assert lines[7].startswith("study_seed,")
+    several = replace(record_file(4, (0, 1)), trainings=file.trainings[:2])
+    assert several.of_seed(0).trainings == file.trainings[:2]
+    assert several.of_seed(1).trainings == ()
+
+
+def test_without_them_the_file_is_what_an_older_nas_reads(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv.gz", FILE)
+    assert b'"number":2' in gzip.decompress((tmp_path / "a.csv.gz").read_bytes()).split(b"\n")[0]
+
+
+NIN, LINE, FULL = 0, 1, 2
+
+
+def changed(number: int, **changes: Any) -> tuple[Baseline | Refinement, ...]:
+    return tuple(replace(one, **changes) if n == number else one for n, one in enumerate(trainings()))
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (changed(NIN, seed=3), "training 1: seed is 3, it should be"),
+        (changed(NIN, params=3), "training 1: params is 3, it should be 1485386"),
+        (changed(NIN, macs=3), "training 1: macs is 3"),
+        (changed(NIN, input_shape=(3, 4, 4)), "training 1: macs is"),
+        (changed(NIN, input_shape=(3, 32, 9)), r"training 1: input_shape is \(3, 32, 9\)"),
+        (changed(NIN, dataset="d"), "training 1: dataset is d, it should be 0"),
+        (changed(NIN, split="s"), "training 1: split is s"),
+        (changed(NIN, val_accuracy=0.5), "training 1: val_accuracy is 0.5, it should be 0.9"),
+        (changed(NIN, confusion=matrix(0.8)), "training 1: val_accuracy is 0.9, its confusion matrix says 0.8"),
+        (changed(NIN, recipe={"epochs": 3}), "training 1: its curve ends at epoch 2, not 3"),
+        (changed(NIN, recipe={"epochs": 1}), "training 1: the curve's epochs must rise from 1 to 1 at most"),
+        (changed(NIN, recipe={}), "training 1: its recipe has no number of epochs"),
+        (changed(NIN, recipe={"epochs": True}), "training 1: its recipe has no number of epochs"),
+        (changed(NIN, kind="lines"), "training 1: unknown kind 'lines': did you mean 'line'"),
+        (changed(NIN, recipe_name="own"), "training 1: unknown recipe_name 'own'"),
+        (changed(NIN, seconds=-1.0), "training 1: -1.0 seconds"),
+        (changed(LINE, params=3), "training 2: params is 3"),
+        (changed(LINE, key="k", seed=training_seed(0, "k")), "training 2: key is k, it should be"),
+        (changed(LINE, input_shape=(1, 9, 9)), "training 2: input_shape is"),
+        (changed(FULL, trial=0), "training 3: trial 0 has no network"),
+        (changed(FULL, key="k", seed=training_seed(0, "k", 1)), "training 3: trial -1 has no network k in this file"),
+        (changed(FULL, replicate=2, seed=trainings()[3].seed), "training 4: it is there twice"),
+        (trainings() + trainings()[:1], "training 7: it is there twice"),
+    ],
+)
+def test_trainings_that_lie_are_neither_written_nor_read(
+    found: tuple[Baseline | Refinement, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv.gz"
+    with pytest.raises(StudyError, match=said):
+        write(path, replace(FILE, trainings=found))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "check_trainings", lambda *given: None)
+        write(path, replace(FILE, trainings=found))
+    with pytest.raises(StudyError, match=said) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"baseline":', '"other":', "training 1: neither a baseline nor a refinement"),
+        ('{"baseline":', '[{"baseline":', "training 1: "),
+        ('"key":"abc"', '"key":3', "training 1: key is not text"),
+        ('"key":"abc"', r'"key":"\ud800"', "training 1: .*surrogates not allowed"),
+        ('"key":"abc",', "", "training 1: field 'key' is missing"),
+        ('"key":"abc"', '"key":null', "training 1: key is not text"),
+        ('"key":"abc"', '"key":"abc","keys":1', "training 1: unknown field 'keys': did you mean 'key'"),
+        ('"params":1485386', '"params":-1', "training 1: params '-1': not a whole number"),
+        ('"params":1485386', '"params":1e999', "training 1: "),
+        ('"macs":', '"macs":1.5,"macs":1.5,"m":', "training 1: unknown field 'm'"),
+        ('"input_shape":[3,32,32]', '"input_shape":[3,32]', "training 1: input_shape .*not .channels, height, width"),
+        ('"versions":{"nas":"0"}', '"versions":{"nas":0}', "training 1: versions .*a version is text"),
+        ('"recipe":{', '"recipe":{"deep":' + "[" * 60 + "]" * 60 + ",", "training 1: neither a baseline"),
+        ('"recipe":{', '"recipe":[{', "training 1: "),
+        ('"epochs":2', '"epochs":1e999', "training 1: "),
+        ('"number":3', '"number":2', "row 1: not CSV"),
+    ],
+)
+def test_a_line_of_a_training_that_is_none_is_refused(old: str, new: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    write(path, replace(FILE, trainings=trainings()))
+    first, newline, rest = gzip.decompress(path.read_bytes()).decode().partition("\n")
+    assert old in first + rest
+    first, rest = (first, rest.replace(old, new, 1)) if old in rest else (first.replace(old, new), rest)
+    path.write_bytes(gzip.compress(f"{first}{newline}{rest}".encode()))
+    with pytest.raises(StudyError, match=said) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_table_of_several_study_seeds(tmp_path: Path) -> None:
     table = record_file(10, (3, 1, 2))
     write(tmp_path / "a.csv.gz", table)
@@ -141,6 +288,8 @@ def test_any_csv_reader_that_skips_comments_reads_it(tmp_path: Path) -> None:
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+unknown = words.filter(lambda name: name not in _STOPPED)
+"""Of a verdict: what a pruner writes has a kind of its own."""
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
@@ -169,7 +318,7 @@ def test_every_number_keeps_its_bits_and_every_row_its_place(
                     started_at=moment,
                     finished_at=moment,
                     coordinates=data.draw(st.none() | st.dictionaries(words, st.floats(0, 1))),
-                    stopped=data.draw(st.none() | st.dictionaries(words, finite | st.integers(0, 9) | st.none())),
+                    stopped=data.draw(st.none() | st.dictionaries(unknown, finite | st.integers(0, 9) | st.none())),
                     versions=data.draw(st.none() | st.dictionaries(words, words)),
                 ),
             )
@@ -224,7 +373,7 @@ PRUNED = next(number for number, (_, row) in enumerate(FILE.rows) if row.state =
 FAILED = next(number for number, (_, row) in enumerate(FILE.rows) if row.state == "failed")
 BAD: dict[str, tuple[Callable[[dict[str, Any], Table], object], str]] = {
     "format": (head({"format": "other"}), "does not begin with the header of nas records"),
-    "newer": (head({"number": 3}), "format 3 .* update nas"),
+    "newer": (head({"number": 4}), "format 4 .* update nas"),
     "format text": (head({"number": "2"}), "format '2' .* update nas"),
     "no identity": (lambda header, table: header.pop("identity"), "header has no identity"),
     "no name": (head({"name": 3}), "header has no name"),

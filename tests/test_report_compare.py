@@ -17,10 +17,11 @@ import pytest
 from scipy import stats
 
 from nas import pareto
+from nas.baseline_rows import Baseline, add_baseline
 from nas.cli import main
 from nas.errors import StudyError
 from nas.outcome import Outcome
-from nas.records import Row
+from nas.records import Records, Row
 from nas.refined import Refined, Refinement
 from nas.report.attainment import attained
 from nas.report.compare import (
@@ -41,7 +42,9 @@ from nas.report.compare import (
 )
 from nas.report.compare_figures import fronts_figure, hypervolume_figure
 from nas.report.compare_page import compare_page
-from tests.fake_study import HOSTILE, STARTED, rows, settings, write_study
+from nas.study_folder import StudyFolder
+from tests.fake_study import EPOCHS, HOSTILE, STARTED, rows, settings, write_study
+from tests.test_baseline_rows import baseline
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -362,6 +365,27 @@ def test_fronts_stand_where_they_are() -> None:
     assert figure.layout.xaxis.type == "log"
 
 
+def test_each_setting_has_its_line_in_long_dashes() -> None:
+    def point(name: str, params: int, accuracy: float) -> Baseline:
+        return baseline(name, kind="line", key=name, params=params, val_accuracy=accuracy)
+
+    one, other = (point("x 0.5", 2_000, accuracy) for accuracy in (0.7, 0.8))
+    small = point("x 0.2 <b>", 900, 0.5)
+    first, second, *_, short = entries()
+    given = [replace(first, line=(one, small)), replace(second, line=(other,)), replace(short, line=(one,))]
+    drawn = {trace.name: trace for trace in fronts_figure(settings_of(given)).data if trace.line.dash == "longdash"}
+    assert list(drawn) == ["random, 2 seeds: GoogLeNet's proportions", "short: GoogLeNet's proportions"]
+    both, alone = drawn.values()
+    assert (list(both.x), list(both.y)) == ([900, 2_000], [0.5, 0.75])
+    assert (list(alone.x), list(alone.y)) == ([2_000], [0.7])
+    assert both.hovertext[1].endswith("0.7500, mean of 2 seeds")
+    assert "x 0.2 &lt;b&gt; of the line" in both.hovertext[0]
+    assert both.line.color == both.marker.color != alone.line.color
+    words = "Squares in long dashes are GoogLeNet's proportions"
+    assert words in Words(compare_page(given)).text
+    assert words not in Words(compare_page(entries())).text
+
+
 def test_hypervolume_is_drawn_where_it_grew_and_at_the_end() -> None:
     given, box = entries(), Box((1000, 15000), 10)
     histories = {entry.name: history(entry.outcome, box) for entry in given}
@@ -434,6 +458,15 @@ def test_the_command_writes_one_page_beside_the_studies(studies: Path, capsys: p
     text = page.read_text()
     assert '<a href="one/report.html">one</a>' in text
     assert "two/report.html" not in text  # it has none
+    assert "GoogLeNet" not in text
+    records = Records(StudyFolder(studies, "two").url)
+    for name, epochs in (("mine", EPOCHS), ("another recipe", 2)):
+        point = replace(baseline(name, kind="line"), recipe={"epochs": epochs})
+        add_baseline(records, records.study("two").id, point)
+    records.close()
+    assert main(["report", "one", "two", "--studies-dir", str(studies)]) == 0
+    assert "mine of the line" in page.read_text()
+    assert "another recipe of the line" not in page.read_text()
     elsewhere = studies / "new" / "place.html"
     assert main(["report", "one", "three", "--studies-dir", str(studies), "--output", str(elsewhere)]) == 0
     assert '<a href="../one/report.html">one</a>' in elsewhere.read_text()

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
 import torch
 
+from nas.baseline_rows import RecipeName
+from nas.baselines.memory import check_memory
 from nas.baselines.options import TrainOptions, fitted
+from nas.baselines.published import published_recipe
 from nas.data import Dataset, load_dataset, streaming
 from nas.errors import StudyError
+from nas.models import build_reference
 from nas.outcome import Outcome
 from nas.records import Records
 from nas.references import Reference
 from nas.search.options import SearchOptions
 from nas.search.setup import identity_of, settings_of
 from nas.search.study import create_study
+from nas.space import Space
 from nas.study_folder import StudyFolder
 from nas.study_images import load_images
+from nas.training import Prebuilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,7 @@ def _make(options: TrainOptions, one: Reference, device: torch.device) -> tuple[
     ) as images:
         one = fitted(one, images.own_shape, f"images of {options.dataset!r}", options.resize)
         space = space.with_classes(len(images.classes))
+        _check_size(options, one, space, images, device)
         with _quiet():
             study = create_study(
                 folder.url,
@@ -116,6 +124,25 @@ def _make(options: TrainOptions, one: Reference, device: torch.device) -> tuple[
             )
     outcome = Outcome.read(study.records, folder.name)
     return Place(folder, study.records, study.record.id, outcome, options.dataset), one
+
+
+def _check_size(options: TrainOptions, one: Reference, space: Space, images: Dataset, device: torch.device) -> None:
+    """Refuse images that are too large for the memory before a study is made for them.
+
+    Args:
+        images: at the space's input.
+
+    Raises:
+        NasError: a step, or the images at the network's size, need more than there is.
+    """
+    recipe: RecipeName = "published" if options.recipe == "published" else "study"
+    batch = published_recipe(one.name).batch if recipe == "published" else space.recipe.batch
+    classes = len(images.classes)
+    network = Prebuilt(one.name, one.input_shape, classes, partial(build_reference, one, classes))
+    check_memory(network, recipe, batch, len(images.train), device)
+    if one.input_shape != space.input_shape and not options.folder.database.exists():
+        cache, room = _keeping(options.folder.studies_dir, device)
+        load_dataset(options.dataset or "", input_shape=one.input_shape, cache=cache, room=room).close()
 
 
 @contextmanager

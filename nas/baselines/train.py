@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import save
@@ -31,10 +32,11 @@ from nas.errors import DeviceError, StudyError, TrialFailed, written
 from nas.metric import in_words
 from nas.models import build, build_reference
 from nas.models.plain import build_plain
+from nas.outage import Patience
 from nas.outcome import Outcome
 from nas.reading import answers, confusion
 from nas.recipe import Recipe
-from nas.references import Reference
+from nas.references import Reference, counted
 from nas.refine.checkpoints import Progress, keep, restore, write_whole
 from nas.refine.options import RefineOptions
 from nas.refined import recipe_hash
@@ -92,7 +94,11 @@ def train(options: TrainOptions, say: Say) -> tuple[Outcome, Baseline]:
     """
     one = options.check()
     device = pick_device(options.device)
-    with opened(options, one, device) as (place, fitted):
+
+    def outage(words: str | None) -> None:
+        say("the database answers again; the training goes on" if words is None else words)
+
+    with opened(options, one, device) as (place, fitted), Patience(outage, lambda: None, known=True):
         task = _task(place, fitted, options)
         row = _recorded(place, task)
         if row is None:
@@ -245,14 +251,18 @@ def _words(place: Place, task: Task, images: Dataset, device: torch.device) -> s
     recipe, one = task.recipe, task.one
     epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] != 1)}"
     lines = [
-        f"{one.name}, {one.params(task.network.classes):,} parameters at {times(one.input_shape)}, by the "
+        f"{one.name}, {counted(one.name, one.params(task.network.classes))}, at {times(one.input_shape)}, by the "
         f"{task.recipe_name} recipe: {epochs} of {len(images.train):,} images in batches of {recipe['batch']} on "
         f"{device_name(device)}, seed {task.replicate}, beside study {place.folder.name}.",
         f"{len(images.validation):,} validation images come out of the training images, as the study's split says.",
     ]
     if task.recipe_name == "published":
-        trained_on = published_recipe(one.name).trained_on
-        lines.append(f"The published run trained on {trained_on}; its accuracy is on test images, which stay sealed.")
+        how = f"trained on {published_recipe(one.name).trained_on}"
+        if one.watched_test:
+            how += ", and watched the test images every epoch"
+        lines.append(
+            f"The published accuracy is of one run, which {how}; it is on test images, which stay sealed here."
+        )
     return "\n".join(lines)
 
 
@@ -281,20 +291,35 @@ def _alone(place: Place, task: Task) -> Iterator[None]:
         StudyError: another one holds it.
     """
     path = _path(place, task, "lock")
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a", encoding="ascii")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyError(f"another command trains {task.one.name} just so in this study; wait for it") from error
+    with _locked(path, task.one.name):
         for half in path.parent.glob(f".{task.stem}.*"):  # what a kill left half written
             half.unlink(missing_ok=True)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, name: str) -> IO[str]:
+    """The file, made where it is missing, with a lock on it: whoever unlinks it holds the lock.
+
+    Raises:
+        StudyError: another process holds it.
+    """
+    while True:
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a", encoding="ascii")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:
+            pass
+        except BlockingIOError as error:
+            file.close()
+            raise StudyError(f"another command trains {name} just so in this study; wait for it") from error
+        file.close()  # its owner ended meanwhile and took the file away: this lock would hold nobody off
 
 
 def _path(place: Place, task: Task, ending: str) -> Path:

@@ -47,7 +47,7 @@ def list_command(classes: Classes = None, json: Json = False) -> None:
         print_json(entries)
         return
     print_table(
-        ["network", "parameters", "MACs", "input", "classes", "growth rule", "what"],
+        ["network", "parameters", "MACs", "input", "classes", "growth rule", "published", "what"],
         [
             [
                 entry["name"],
@@ -56,11 +56,12 @@ def list_command(classes: Classes = None, json: Json = False) -> None:
                 _sides(entry["input"]),
                 "" if entry["module_params"] else str(entry["classes"]),
                 _verdict(one),
+                one.published.partition(" (")[0] + " *" * one.watched_test,
                 one.what,
             ]
             for entry, one in zip(entries, REFERENCES.values(), strict=True)
         ],
-        left=("network", "growth rule", "what"),
+        left=("network", "growth rule", "published", "what"),
     )
     say(f"The two modules are counted alone; they are trained in a wrapper: {WRAPPER}.")
     for entry in entries:
@@ -71,6 +72,11 @@ def list_command(classes: Classes = None, json: Json = False) -> None:
             )
         elif entry["training_params"] != entry["params"]:
             say(f"{entry['name']} with its auxiliary heads, in training: {entry['training_params']:,} parameters")
+    watched = ", ".join(name for name, one in REFERENCES.items() if one.watched_test)
+    say(
+        f"Published accuracies are as reported there, one run each. * The runs of {watched} also watched the test "
+        "images every epoch, which nas never does."
+    )
 
 
 def _plain(one: Reference, classes: int) -> dict[str, Any]:
@@ -84,6 +90,7 @@ def _plain(one: Reference, classes: int) -> dict[str, Any]:
         "what": one.what,
         "source": one.source,
         "published": one.published or None,
+        "watched_test": one.watched_test,
         **(network if one.module is None else alone),
         "classes": classes,
         "obeys_rule": one.obeys_rule,

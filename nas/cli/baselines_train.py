@@ -112,6 +112,8 @@ def _print(outcome: Outcome, row: Baseline, *, json: bool) -> None:
         ],
         left=["network", "recipe", ""],
     )
+    if row.module_params is not None:
+        say(f"{row.name}: {row.counted}.")
     say(f"nas front {outcome.study} --with-baselines shows it beside the front.")
 
 
@@ -123,6 +125,7 @@ def plain(outcome: Outcome, row: Baseline) -> dict[str, Any]:
         "study": outcome.study,
         **{field: getattr(row, field) for field in (*names, *more)},
         "cost": row.cost(outcome.cost),
+        "module_params": row.module_params,
         "input": list(row.input_shape),
         "metric": outcome.metric,
         "recipe": dict(row.recipe),

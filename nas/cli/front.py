@@ -11,6 +11,7 @@ import typer
 from nas.cli.options import STUDIES, Json, Storage, StudiesDir, Study
 
 if TYPE_CHECKING:
+    from nas.headline import Headline
     from nas.held import Held
     from nas.outcome import Glance, Outcome
     from nas.records import Row
@@ -37,20 +38,20 @@ def front(
     from nas.outcome import Glance
 
     known: list[Held] = []
+    in_full: list[Held] = []
     trained: list[Refined] = []
     with open_records(database_url(study, studies_dir, storage)[1]) as records:
         glance = Glance.read(records, study)
         outcome = glance.outcome
         advantage = study_headline(records, outcome)
-        if with_baselines:
+        if with_baselines or not json:
             from nas.baseline_rows import baselines
-            from nas.held import held
-
-            known = held(baselines(records, records.study(study).id))
-        if not json:
+            from nas.held import held, held_in_full
             from nas.refined import networks, refinements
 
-            trainings = refinements(records, records.study(study).id)
+            number = records.study(study).id
+            beside, trainings = baselines(records, number), refinements(records, number)
+            known, in_full = held(beside), held_in_full(beside, trainings)
             trained = networks(records.rows(study, {one.trial for one in trainings}), trainings)
 
     def marks(row: Row, of: Outcome = outcome) -> list[str]:
@@ -67,7 +68,10 @@ def front(
             }
             for row in outcome.front
         ]
-        print_json(entries + [_plain(one, outcome) for one in known])
+        if with_baselines:
+            entries += [_plain(one, outcome) for one in known]
+            entries += [] if advantage is None else [_plain_headline(advantage, outcome)]
+        print_json(entries)
         return
     say(glance.headline)
     if not outcome.front:
@@ -77,7 +81,8 @@ def front(
     elif outcome.front:
         _print_front(outcome, marks)
     if plot and outcome.front:
-        _draw(glance, known, trained)
+        drawn = [one for one in known if with_baselines or one.first.kind == "line"]  # the line is in every plot
+        _draw(glance, drawn, in_full, trained)
     if trained:
         say(
             f"Trained in full: {len(trained)}; --pick chooses among these, by their means: "
@@ -110,6 +115,7 @@ def _print_front(outcome: Outcome, marks: Callable[[Row], list[str]]) -> None:
 def _print_known(outcome: Outcome, known: list[Held]) -> None:
     """The front and the known networks in one table by cost."""
     from nas.cli.output import print_table, say
+    from nas.held import OPTIMISTIC
 
     if not known:
         say(f"No known network is trained beside it yet; nas baselines train NAME --study {outcome.study} does.")
@@ -134,7 +140,8 @@ def _print_known(outcome: Outcome, known: list[Held]) -> None:
         spread = "" if len(one.trainings) == 1 else f"{one.std:.4f}"
         cells = [first.name, f"{first.params:,}", f"{first.macs:,}", f"{one.mean:.4f}", spread]
         cells += [str(len(one.trainings)), str(first.epochs), one.words(outcome)]
-        cells[-1] += "" if better is None else f"; beaten by trial {better.trial}"
+        cells[-1] += "" if first.module_params is None else f"; the module alone {first.module_params:,}"
+        cells[-1] += "" if better is None else f"; beaten by trial {better.trial} *"
         lines.append((first.cost(outcome.cost), cells))
     if lines:
         print_table(
@@ -142,14 +149,22 @@ def _print_known(outcome: Outcome, known: list[Held]) -> None:
             [cells for _, cells in sorted(lines, key=lambda line: line[0])],
             left=["network", ""],
         )
+    if any(one.beaten_by(outcome) is not None for one in known):
+        say(f"* {OPTIMISTIC}: `nas refine {shlex.quote(outcome.study)}` trains the front with fresh seeds.")
     if any(one.first.epochs != int(outcome.settings["epochs"]) for one in known):
         say(
             f"The study's trials have {outcome.settings['epochs']} epochs: other numbers do not compare like with like."
         )
 
 
-def _draw(glance: Glance, known: list[Held], trained: list[Refined]) -> None:
-    """Log cost against the metric; what lies far below the front is left out and counted."""
+def _draw(glance: Glance, known: list[Held], in_full: list[Held], trained: list[Refined]) -> None:
+    """Log cost against the metric; what lies far below the front is left out and counted.
+
+    Args:
+        known: networks that no search proposed, of which the line is one kind.
+        in_full: the line, trained in full beside the front.
+        trained: networks of the study that were trained in full.
+    """
     import os
     import shutil
     import sys
@@ -171,14 +186,18 @@ def _draw(glance: Glance, known: list[Held], trained: list[Refined]) -> None:
     def of(*rows: Row | None) -> list[tuple[float, float]]:
         return [(row.cost, row.val_accuracy or 0.0) for row in rows if row is not None]
 
-    def held(kind: str) -> list[tuple[float, float]]:
-        return [(one.first.cost(cost), one.mean) for one in known if one.first.kind == kind]
+    def held(found: list[Held], kind: str) -> list[tuple[float, float]]:
+        return [(one.first.cost(cost), one.mean) for one in found if one.first.kind == kind]
 
+    beside = [
+        Kind("GoogLeNet's proportions", "□", "green", held(known, "line")),
+        Kind("these in full, mean", "■", "green", held(in_full, "line")),
+        Kind("known network", "◆", "magenta", held(known, "reference")),
+        Kind("refined, mean", "▲", "yellow", [(one.row.cost, one.mean) for one in trained]),
+    ]
     whole = [
         Kind("complete", "○", "", points("complete")),
-        Kind("GoogLeNet's proportions", "□", "green", held("line")),
-        Kind("known network", "◆", "magenta", held("reference")),
-        Kind("refined, mean", "▲", "yellow", [(one.row.cost, one.mean) for one in trained]),
+        *beside,
         Kind("front", "●", "bold cyan", of(*outcome.front)),
         Kind("knee", "K", "bold cyan", of(outcome.knee)),
         Kind("best", "B", "bold cyan", of(outcome.best)),
@@ -203,7 +222,7 @@ def _draw(glance: Glance, known: list[Held], trained: list[Refined]) -> None:
     below = {
         "complete": sum(accuracy < low for _, accuracy in whole[0].points),
         "pruned or paused": sum(accuracy < low for _, accuracy in unfinished.points),
-        "known": sum(accuracy < low for kind in whole[1:4] for _, accuracy in kind.points),
+        "known": sum(accuracy < low for kind in beside for _, accuracy in kind.points),
     }
     if any(below.values()):
         words = ", ".join(f"{count} {name}" for name, count in below.items() if count)
@@ -217,6 +236,7 @@ def _plain(one: Held, outcome: Outcome) -> dict[str, Any]:
         "trial": None,
         "key": first.key,
         "params": first.params,
+        "module_params": first.module_params,
         "macs": first.macs,
         "cost": first.cost(outcome.cost),
         "val_accuracy": one.mean,
@@ -234,4 +254,20 @@ def _plain(one: Held, outcome: Outcome) -> dict[str, Any]:
             for training in one.trainings
         ],
         "beaten_by": None if better is None else better.trial,
+        "selected_on_the_same_reading": None if better is None else True,
+    }
+
+
+def _plain_headline(found: Headline, outcome: Outcome) -> dict[str, Any]:
+    """For programs: the headline as an entry of its own, which is no network."""
+    from nas.headline import plain
+
+    empty = ("trial", "key", "params", "macs", "cost", "val_accuracy", "seconds", "epochs")
+    return {
+        **dict.fromkeys(empty),
+        "metric": outcome.metric,
+        "marks": [],
+        "kind": "headline",
+        "name": "front against GoogLeNet's proportions",
+        **plain(found),
     }

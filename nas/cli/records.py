@@ -34,7 +34,9 @@ def export(
 ) -> None:
     """Write every evaluation of a study to one file: gzip of a CSV, the same bytes for the same records.
 
-    The first line says what the study is. Paused trials are left out: they have not ended.
+    The first line says what the study is; below it known networks and full trainings have a line each, without weights.
+
+    Paused trials are left out: they have not ended.
     """
     from nas.cli.options import database_url, open_records
     from nas.cli.output import say
@@ -50,7 +52,7 @@ def export(
         file = RecordFile.of_study(records, study)
         paused = len(records.rows(study)) - len(file.rows)
     write(output, file)
-    say(f"Study {study}: {len(file.rows):,} evaluations" + (f"; {paused:,} paused ones left out" if paused else ""))
+    say(f"Study {study}: {file.words}" + (f"; {paused:,} paused ones left out" if paused else ""))
     print(output)
 
 
@@ -83,5 +85,7 @@ def import_records(
     from nas.search.restore import restore  # Optuna, only once the file is whole
 
     restore(found, folder)
-    say(f"Study {folder.name}: {len(found.rows):,} evaluations from {file}.")
+    say(f"Study {folder.name}: {found.words} from {file}.")
+    if found.trainings:
+        say("Their weights are not in a file: `nas refine` trains again what an export of a refined network needs.")
     print(folder.path)

@@ -18,7 +18,7 @@ def report_several(studies: Sequence[str], output: Path | None, studies_dir: Pat
     from nas.cli.options import database_url, open_records
     from nas.cli.output import say
     from nas.errors import StudyError
-    from nas.headline import study_headline
+    from nas.headline import study_headline, study_line
     from nas.outcome import Outcome
     from nas.refined import networks, refinements
     from nas.report.compare import Entry, check
@@ -35,9 +35,9 @@ def report_several(studies: Sequence[str], output: Path | None, studies_dir: Pat
         with open_records(url) as records:
             outcome = Outcome.read(records, study)
             trainings = refinements(records, records.study(study).id)
-            advantage = study_headline(records, outcome)
+            advantage, line = study_headline(records, outcome), tuple(study_line(records, outcome))
         link = quote(os.path.relpath(folder.report, path.absolute().parent)) if folder.report.is_file() else None
-        entries.append(Entry(outcome, tuple(networks(outcome.rows, trainings)), advantage, link))
+        entries.append(Entry(outcome, tuple(networks(outcome.rows, trainings)), advantage, line, link))
     check([entry.outcome for entry in entries])
     write_page(compare_page(entries), path)
     for entry in entries:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 30, 100
 """Columns."""
-_PLAIN = str.maketrans("●○·◆□▲│┤└─┬", "*o.#%^|+`-+")
+_PLAIN = str.maketrans("●○·◆□■▲│┤└─┬", "*o.#%@^|+`-+")
 
 
 @dataclass(frozen=True)

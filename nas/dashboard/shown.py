@@ -16,7 +16,7 @@ from nas.baseline_rows import baselines
 from nas.dashboard.artifacts import CURVE, confusion_csv, curve_csv
 from nas.dashboard.figures import CURVES, Plot, figures, with_running
 from nas.dashboard.notes import running_note, study_note, trial_note
-from nas.held import held
+from nas.held import held, held_in_full
 from nas.metric import metric_of
 from nas.outcome import Outcome
 from nas.records import Records, Row, evaluation_table
@@ -160,9 +160,9 @@ class Shown:
         rows = {line: before[line] if line in before else found.get(trial) for line, trial in lines.items()}
         rows_there = {line: row for line, row in rows.items() if row is not None}
         outcome = Outcome.of(study, sorted(rows_there.values(), key=lambda row: row.trial))
-        refined = networks(outcome.rows, refinements(self._records, study.id) if trained else [])
-        known = held(baselines(self._records, study.id))
-        plots = figures(outcome, known, refined)
+        trainings = refinements(self._records, study.id) if trained else []
+        refined, beside = networks(outcome.rows, trainings), baselines(self._records, study.id)
+        plots = figures(outcome, (*held(beside), *held_in_full(beside, trainings)), refined)
         drawn = {name: to_json_plotly(plot) for name, plot in plots.items()}
         notes = {} if kept is None else {line: text for line, text in kept.notes.items() if line in rows_there}
         by_trial = {one.row.trial: one for one in refined}

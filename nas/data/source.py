@@ -135,8 +135,8 @@ def fitted(arrays: Arrays, input_shape: tuple[int, int, int], memory: int) -> So
     if needed > memory:
         own, ours = ("x".join(map(str, shape)) for shape in (own_shape, input_shape))
         raise DataError(
-            f"{arrays.name}: {len(images):,} images of {own} at the space's input of {ours} need {needed / 1e9:.3g} GB "
-            f"of memory, and there are {memory / 1e9:.3g}: take a space with a smaller input"
+            f"{arrays.name}: {len(images):,} images of {own} at an input of {ours} need {needed / 1e9:.3g} GB "
+            f"of memory, and there are {memory / 1e9:.3g}: take a space with a smaller input, or a smaller --resize"
         )
     pixels = np.empty((len(images), height, width, channels), np.uint8)
     hashes = []

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import pareto
+from nas.baseline_rows import Baseline
 from nas.context import canonical
 from nas.errors import StudyError
 from nas.headline import Headline
@@ -35,12 +36,14 @@ class Entry:
     Args:
         refined: its networks that were trained in full.
         advantage: how far its front is above a known line; None where there is no line.
+        line: that line's networks, trained by the study's recipe.
         link: address of its own report, relative to the comparison; None where there is none.
     """
 
     outcome: Outcome
     refined: tuple[Refined, ...] = ()
     advantage: Headline | None = None
+    line: tuple[Baseline, ...] = ()
     link: str | None = None
 
     @property

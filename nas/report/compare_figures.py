@@ -8,16 +8,21 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
+from nas.held import Held, held
 from nas.report.attainment import COLOURS, attained
 from nas.report.compare import Floats, History, Setting, band
 from nas.report.figures import cost_name, log_step
 
 
 def fronts_figure(settings: Sequence[Setting]) -> go.Figure:
-    """Every front over the cost (log); of settings with several seeds the attained ones over them."""
+    """Every front over the cost (log); of settings with several seeds the attained ones over them.
+
+    Beside it each setting's reference line in its colour, in long dashes; of several seeds the means over them.
+    """
     outcomes = [entry.outcome for setting in settings for entry in setting.entries]
     most = max((outcome.front[-1].cost for outcome in outcomes if outcome.front), default=1)
     figure = go.Figure()
+    lines: list[int] = []
     for setting, colour in zip(settings, _colours(settings), strict=True):
         alone = len(setting.entries) == 1
         name = escape(setting.words)
@@ -61,11 +66,36 @@ def fronts_figure(settings: Sequence[Setting]) -> go.Figure:
                     showlegend=percentile == 50,
                     hoverinfo="skip",
                 )
+        line = line_of(setting)
+        if line:
+            x = [one.first.cost(outcomes[0].cost) for one in line]
+            lines += x
+            figure.add_scatter(
+                x=x,
+                y=[one.mean for one in line],
+                mode="lines+markers",
+                line={"color": colour, "width": 1.4, "dash": "longdash"},
+                marker={"symbol": "square-open", "size": 6, "color": colour},
+                name=f"{name}: GoogLeNet's proportions",
+                legendgroup=name,
+                hovertext=[
+                    f"<b>{name}</b>, {escape(one.first.name)} of the line<br>{at:,} {outcomes[0].cost}<br>"
+                    f"{one.mean:.4f}{'' if len(one.trainings) == 1 else f', mean of {len(one.trainings)} seeds'}"
+                    for at, one in zip(x, line, strict=True)
+                ],
+                hoverinfo="text",
+            )
     cost = outcomes[0].cost
-    costs = [row.cost for outcome in outcomes for row in outcome.front]
+    costs = [row.cost for outcome in outcomes for row in outcome.front] + lines
     figure.update_xaxes(title=cost_name(cost), type="log", tickformat="~s", dtick=log_step(costs))
     figure.update_yaxes(title=f"validation {outcomes[0].metric_words}")
     return figure
+
+
+def line_of(setting: Setting) -> list[Held]:
+    """The networks of a setting's reference line by cost, each with its trainings in all of the setting's studies."""
+    found = held([one for entry in setting.entries for one in entry.line])
+    return sorted(found, key=lambda one: one.first.cost(setting.entries[0].outcome.cost))
 
 
 def hypervolume_figure(

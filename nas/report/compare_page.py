@@ -84,6 +84,8 @@ def _fronts_section(settings: Sequence[Setting]) -> Section:
         if several
         else ""
     )
+    if any(entry.line for setting in settings for entry in setting.entries):
+        words += " Squares in long dashes are GoogLeNet's proportions at other widths, trained as a setting's trials."
     html = (
         "<h2>Fronts</h2>\n<p>Up is more accurate, left is smaller. A line stands at the best accuracy for at most that "
         f'cost.{words}</p>\n<div class="figure" id="fronts"></div>'

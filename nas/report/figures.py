@@ -193,7 +193,7 @@ def _of_known(one: Held, outcome: Outcome) -> str:
     spread = "" if seeds == 1 else f" ± {one.std:.4f} between seeds"
     lines = [
         f"<b>{html.escape(first.name)}</b>, {one.words(outcome)}",
-        f"{first.params:,} parameters, {first.macs:,} MACs",
+        f"{first.counted}; {first.macs:,} MACs",
         f"validation {outcome.metric_words} {one.mean:.4f}{spread}",
         f"{first.epochs} epochs, {seeds} seed{'s' * (seeds != 1)}",
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from nas.held import Held
+from nas.held import OPTIMISTIC, Held
 from nas.outcome import Outcome
+from nas.references import REFERENCES
 from nas.report.section import Section
 
 HEAD = ("network", "recipe", "params", "MACs", "validation", "± between seeds", "seeds", "epochs", "beaten by")
@@ -26,9 +27,10 @@ def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> Sect
     parts = [
         "<h2>Known networks</h2>",
         "<p>Trained beside the study on its images and its split: their validation images come out of the training "
-        "images, and the test images stay sealed, so these numbers do not compare with published test accuracies. A "
-        "network is beaten by one of the front that costs no more and is no less accurate. The study's trials have "
-        f"{int(outcome.settings['epochs'])} epochs; other numbers do not compare like with like.</p>",
+        "images, and the test images stay sealed, so these numbers do not compare with published test accuracies."
+        f"{_published(known)} A network is beaten by one of the front that costs no more and is no less accurate; that "
+        f"one was {OPTIMISTIC}. The study's trials have {int(outcome.settings['epochs'])} epochs; other numbers do not "
+        "compare like with like.</p>",
         '<div class="scroll"><table class="known"><thead><tr>',
         *(f"<th>{name}</th>" for name in HEAD),
         "</tr></thead><tbody>",
@@ -41,10 +43,21 @@ def known_section(outcome: Outcome, known: Sequence[Held], options: str) -> Sect
     return Section("".join(parts))
 
 
+def _published(known: Sequence[Held]) -> str:
+    """What the published accuracies of these networks come from; nothing where none was published."""
+    names = dict.fromkeys(one.first.name for one in known if one.first.kind == "reference")
+    reported = [REFERENCES[name] for name in names if name in REFERENCES and REFERENCES[name].published]
+    watched = [one.name for one in reported if one.watched_test]
+    words = " These are as reported there, one run each"
+    if watched:
+        words += f", and the runs of {', '.join(watched)} watched the test images every epoch, which nothing here does"
+    return f"{words}." if reported else ""
+
+
 def _line(one: Held, outcome: Outcome) -> str:
     first, better = one.first, one.beaten_by(outcome)
     numbers = (
-        f"{first.params:,}",
+        first.counted.removesuffix(" parameters"),
         f"{first.macs:,}",
         f"{one.mean:.4f}",
         "" if len(one.trainings) == 1 else f"{one.std:.4f}",
@@ -52,7 +65,7 @@ def _line(one: Held, outcome: Outcome) -> str:
         str(first.epochs),
     )
     cells = "".join(f'<td class="number">{cell}</td>' for cell in numbers)
-    beaten = "" if better is None else f"trial {better.trial}, {better.val_accuracy:.4f}"
+    beaten = "" if better is None else f"trial {better.trial}, {better.val_accuracy:.4f}, optimistic"
     recipe = escape(one.words(outcome).replace(" recipe", ""))
     return f"<tr><td>{escape(first.name)}</td><td>{recipe}</td>{cells}<td>{beaten}</td></tr>"
 

@@ -9,11 +9,13 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.baseline_rows import Baseline, add_baseline
 from nas.errors import StudyError
 from nas.files import OF_ONE_FOLDER
 from nas.record_checks import check_complete
 from nas.record_file import RecordFile
 from nas.records import Records, Row, claim_table
+from nas.refined import add_refinement
 from nas.search.evidence import LOSSES
 from nas.search.loop import STATES
 from nas.search.reporting import MARK, trial_attributes
@@ -74,6 +76,11 @@ def _write_records(file: RecordFile, folder: StudyFolder) -> None:
                 claim = {"study": study.id, "key": row.key, "trial": row.trial, "worker": row.worker}
                 state = "failed" if row.state == "failed" else "done"
                 connection.execute(claim_table.insert().values(**claim, state=state))
+        for one in file.trainings:
+            if isinstance(one, Baseline):
+                add_baseline(records, study.id, one)
+            else:
+                add_refinement(records, study.id, one)
 
 
 def _write_optuna(file: RecordFile, folder: StudyFolder) -> None:
