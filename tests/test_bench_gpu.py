@@ -8,6 +8,7 @@ import importlib.util
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -97,6 +98,23 @@ def test_what_a_stage_out_of_time_left_of_a_case_is_begun_anew(
     asked = SimpleNamespace(studies_dir=tmp_path, rehearse=False, dataset="cifar10")
     with pytest.raises(bench.Over):
         bench.packed(asked, None, "2 workers", 2)
+
+
+def test_a_training_is_broken_off_at_the_deadline(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(bench.time, "monotonic", lambda: now[0])
+    rows = bench.Rows(tmp_path / "rows.csv", {}, deadline=2.5)
+
+    def epochs(number: int) -> Iterator[int]:
+        for epoch in range(1, number + 1):
+            now[0] += 1
+            yield epoch
+
+    assert rows.in_time(epochs(2)) == [1, 2]
+    with pytest.raises(bench.Over):
+        rows.in_time(epochs(2))
 
 
 def test_hours_of_a_search_leave_out_what_lies_between_its_runs(bench: ModuleType) -> None:
